@@ -1,0 +1,158 @@
+"""The convolutional autoencoder: pixels in [-1, 1] to features (B, d, H, W), and back. No attention anywhere.
+
+Spec "Autoencoder". Level i works at 1 / 2**i of the stem's resolution; index 0 is the finest in both halves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varedit.config import AutoencoderConfig
+
+NORM_EPS = 1e-6
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder; quantising in between is `varedit.quantizer`'s task."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, h, w) in [-1, 1], RGB, sides a multiple of the downscale -> features (B, d, H, W)."""
+        return cast(Tensor, self.encoder(pixels))
+
+    def decode(self, features: Tensor) -> Tensor:
+        """Features (B, d, H, W) -> pixels (B, 3, h, w), clamped to [-1, 1], float32."""
+        weight = self.decoder.conv_in.weight
+        return cast(Tensor, self.decoder(features.to(weight.dtype))).float().clamp(-1, 1)
+
+
+class Encoder(nn.Module):
+    """Stem, levels from fine to coarse, two middle blocks, projection to d channels."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = [config.base_channels * multiplier for multiplier in config.channel_multipliers]
+        self.stem_patch = config.stem_patch
+        self.conv_in = _conv3x3(3 * config.stem_patch**2, config.base_channels)
+        self.levels = nn.ModuleList()
+        for index, (previous, width) in enumerate(zip([config.base_channels, *widths], widths, strict=False)):
+            resample = Downsample(width) if index + 1 < len(widths) else None
+            self.levels.append(Level(previous, width, config.res_blocks_per_level, resample, config.norm))
+        self.middle = nn.Sequential(*(ResidualBlock(widths[-1], widths[-1], config.norm) for _ in range(2)))
+        self.norm_out = make_norm(widths[-1], config.norm)
+        self.conv_out = _conv3x3(widths[-1], config.latent_channels)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = self.conv_in(F.pixel_unshuffle(pixels, self.stem_patch))
+        for level in self.levels:
+            x = level(x)
+        return cast(Tensor, self.conv_out(F.silu(self.norm_out(self.middle(x)))))
+
+
+class Decoder(nn.Module):
+    """Two middle blocks, levels from coarse to fine with one residual block more than the encoder's, projection to RGB."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = [config.base_channels * multiplier for multiplier in config.channel_multipliers]
+        self.stem_patch = config.stem_patch
+        self.conv_in = _conv3x3(config.latent_channels, widths[-1])
+        self.middle = nn.Sequential(*(ResidualBlock(widths[-1], widths[-1], config.norm) for _ in range(2)))
+        self.levels = nn.ModuleList()
+        for index, (width, coarser) in enumerate(zip(widths, [*widths[1:], widths[-1]], strict=True)):
+            resample = Upsample(width) if index > 0 else None
+            self.levels.append(Level(coarser, width, config.res_blocks_per_level + 1, resample, config.norm))
+        self.norm_out = make_norm(widths[0], config.norm)
+        self.conv_out = _conv3x3(widths[0], 3 * config.stem_patch**2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.middle(self.conv_in(features))
+        for level in cast(Sequence[Level], self.levels[::-1]):
+            x = level(x)
+        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.stem_patch)
+
+
+class Level(nn.Module):
+    """Residual blocks at one resolution, the first of which changes the width, then a change of resolution if any."""
+
+    def __init__(self, width_in: int, width: int, num_blocks: int, resample: nn.Module | None, norm: str) -> None:
+        super().__init__()
+        inputs = [width_in] + [width] * (num_blocks - 1)
+        self.blocks = nn.Sequential(*(ResidualBlock(channels, width, norm) for channels in inputs))
+        self.resample = resample if resample is not None else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.resample(self.blocks(x)))
+
+
+class ResidualBlock(nn.Module):
+    """Two pre-normalised 3x3 convolutions beside a shortcut (1x1 where the width changes)."""
+
+    def __init__(self, width_in: int, width: int, norm: str) -> None:
+        super().__init__()
+        self.norm1 = make_norm(width_in, norm)
+        self.conv1 = _conv3x3(width_in, width)
+        self.norm2 = make_norm(width, norm)
+        self.conv2 = _conv3x3(width, width)
+        self.shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return cast(Tensor, self.shortcut(x) + h)
+
+
+class Downsample(nn.Module):
+    """Half the resolution. Zeros are added at the right and bottom only, as the released weights need."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.conv(F.pad(x, (0, 1, 0, 1))))
+
+
+class Upsample(nn.Module):
+    """Twice the resolution: nearest neighbour, then a 3x3 convolution."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = _conv3x3(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
+
+
+class PixelNorm(nn.Module):
+    """Root mean square over the channels of one position, so that an edit here leaves the features elsewhere alone."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + NORM_EPS).to(x.dtype)
+        return x * scale * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+def make_norm(width: int, kind: str) -> nn.Module:
+    """ "group": 32 groups, or 24 where 32 does not divide the width; "pixel": no spatial statistics."""
+    if kind == "pixel":
+        return PixelNorm(width)
+    return nn.GroupNorm(32 if width % 32 == 0 else 24, width, eps=NORM_EPS)
+
+
+def _conv3x3(width_in: int, width: int) -> nn.Conv2d:
+    return nn.Conv2d(width_in, width, 3, padding=1)

@@ -1,0 +1,209 @@
+"""What a checkpoint fixes: frozen dataclasses that check themselves, written as one JSON file beside the weights.
+
+Sizes and switches of the released models: spec "Released configurations". The options that the released weights need
+and sound models do not (`rotary_layout`), and those that small models need and the paper's form lacks
+(`source_residual`, `norm`, `stem_patch`, `step_decay`), are fields here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, get_type_hints
+
+from varedit.errors import ConfigError
+from varedit.scales import BUDGETS, RELEASED_TEMPLATES, ScaleSchedule, Template, TemplateSet
+
+FORMAT = "varedit"
+FORMAT_VERSION = 1
+
+Reference = Literal["sar", "finest", "full"]
+RotaryLayout = Literal["exact", "released_flat"]
+
+
+class ConfigSection:
+    """Checks shared by all parts: words from a closed set, positive sizes, no unknown keys."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
+            value, hint = getattr(self, item.name), hints[item.name]
+            if hint is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ConfigError(f"{item.name} must be a positive whole number, not {value!r}")
+            words = getattr(hint, "__args__", ()) if getattr(hint, "__origin__", None) is Literal else ()
+            if words and value not in words:
+                raise ConfigError(f"{item.name} must be one of {', '.join(map(str, words))}, not {value!r}")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from JSON values; lists become tuples. Raises ConfigError for unknown or missing keys."""
+        fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]  # as above
+        unknown = sorted(set(values) - set(fields))
+        if unknown:
+            raise ConfigError(f"unknown key(s) in the {cls.__name__} section: {', '.join(unknown)}")
+        try:
+            return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        except TypeError as error:
+            raise ConfigError(f"the {cls.__name__} section is incomplete: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(ConfigSection):
+    """Sizes of the convolutional autoencoder and of its quantiser (spec "Autoencoder", "Quantiser")."""
+
+    latent_channels: int  # d
+    base_channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 2, 4, 4, 4)
+    res_blocks_per_level: int = 2  # n in the encoder, n + 1 in the decoder
+    stem_patch: int = 1  # pixels are merged in squares of this side before the first convolution
+    norm: Literal["group", "pixel"] = "group"  # "pixel": root mean square over channels, no spatial statistics
+    step_decay: float = 1.0  # codes of scale k are shrunk by step_decay ** (k - 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.channel_multipliers:
+            raise ConfigError("channel_multipliers must name at least one level")
+        if not 0.0 < self.step_decay <= 1.0:
+            raise ConfigError(f"step_decay must be in (0, 1], not {self.step_decay}")
+
+    @property
+    def downscale(self) -> int:
+        """Pixels per latent position and axis."""
+        return int(self.stem_patch * 2 ** (len(self.channel_multipliers) - 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(ConfigSection):
+    """Sizes and switches of the transformer (spec "Transformer")."""
+
+    width: int  # D
+    depth: int
+    num_heads: int  # N
+    ffn_hidden: int
+    token_bits: int  # d, or 4 d where 2 x 2 latents are merged into one token
+    text_channels: int
+    max_text_length: int = 512  # rows of the learned unconditional text
+    pool_heads: int = 16
+    level_rows: int = 15  # rows of the level embedding; a schedule may have at most as many scales
+    norm_eps: float = 1e-6
+    reference: Reference = "sar"
+    rotary_layout: RotaryLayout = "exact"
+    source_residual: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, parts in (("num_heads", self.num_heads), ("pool_heads", self.pool_heads)):
+            if self.width % parts:
+                raise ConfigError(f"width ({self.width}) must be a multiple of {name} ({parts})")
+        if self.head_width % 4:
+            raise ConfigError(f"the head width (width / num_heads = {self.head_width}) must be a multiple of 4")
+        if self.reference == "full" and self.rotary_layout != "exact":
+            raise ConfigError('reference "full" has no released rotary layout; set rotary_layout to "exact"')
+
+    @property
+    def head_width(self) -> int:
+        """E, channels per head."""
+        return self.width // self.num_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig(ConfigSection):
+    """Which scale schedules a model works with: the released tables up to a pixel budget, or its own templates."""
+
+    budget: str | None = None  # "0.06M", "0.25M", "0.60M" or "1M"
+    templates: Mapping[str, Any] | None = None  # name -> grids [[h, w], ...], coarse to fine
+    rotary_reference: Mapping[str, Any] | None = None  # name -> grids of the position table, where it is longer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.budget is None) == (self.templates is None):
+            raise ConfigError("a schedule needs either a budget or its own templates, not both")
+        if self.budget is not None and self.budget not in BUDGETS:
+            raise ConfigError(f"budget must be one of {', '.join(BUDGETS)}, not {self.budget!r}")
+
+    def template_set(self) -> TemplateSet:
+        """The templates with their schedules, in the order in which ties are decided."""
+        if self.budget is not None:
+            return RELEASED_TEMPLATES.within(self.budget)
+        longer = self.rotary_reference or {}
+        templates = []
+        for name, grids in (self.templates or {}).items():
+            schedule = ScaleSchedule.from_grids(grids)
+            reference = ScaleSchedule.from_grids(longer[name]) if name in longer else schedule
+            templates.append(Template(name, schedule.aspect_ratio, schedule, reference))
+        return TemplateSet(tuple(templates))
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationConfig(ConfigSection):
+    """Default call settings that suit a model; each call may choose others."""
+
+    guidance_scale: float = 3.0
+    temperature: float = 0.5
+    top_k: int | None = None
+    top_p: float | None = 0.97
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditorConfig:
+    """Everything that a model folder's config.json says."""
+
+    name: str
+    autoencoder: AutoencoderConfig
+    transformer: TransformerConfig
+    schedule: ScheduleConfig
+    patch_merge: bool = False  # 2 x 2 latents form one token
+    generation: GenerationConfig = field(default_factory=GenerationConfig)
+
+    def __post_init__(self) -> None:
+        merged = self.autoencoder.latent_channels * (4 if self.patch_merge else 1)
+        if self.transformer.token_bits != merged:
+            raise ConfigError(f"token_bits is {self.transformer.token_bits}, but the autoencoder's latents give {merged}")
+        for template in self.templates.templates:
+            if len(template.schedule) > self.transformer.level_rows:
+                raise ConfigError(
+                    f"template {template.name} has {len(template.schedule)} scales; "
+                    f"the level embedding has {self.transformer.level_rows} rows"
+                )
+
+    @property
+    def templates(self) -> TemplateSet:
+        """The schedules this model can generate with."""
+        return self.schedule.template_set()
+
+    @property
+    def token_pixels(self) -> int:
+        """Pixels per token and axis."""
+        return self.autoencoder.downscale * (2 if self.patch_merge else 1)
+
+    def to_json(self) -> str:
+        """The text of config.json."""
+        head: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
+        return json.dumps(head | dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> EditorConfig:
+        """Read config.json. Raises ConfigError, in one sentence, for anything that is not a valid one."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"config.json is not valid JSON: {error}") from error
+        if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+            raise ConfigError(f'config.json does not say "format": "{FORMAT}"; this is not a varedit model folder')
+        version = values.pop("format_version", 0)
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ConfigError(f"this model folder has format version {version}; upgrade varedit to read it")
+        parts = {
+            "autoencoder": AutoencoderConfig,
+            "transformer": TransformerConfig,
+            "schedule": ScheduleConfig,
+            "generation": GenerationConfig,
+        }
+        unknown = sorted(set(values) - set(parts) - {"name", "patch_merge"})
+        missing = sorted({"name", "autoencoder", "transformer", "schedule"} - set(values))
+        if unknown or missing:
+            raise ConfigError(f"config.json has unknown key(s) {unknown} or lacks key(s) {missing}")
+        built = {key: parts[key].from_dict(value) if key in parts else value for key, value in values.items()}
+        return cls(**built)

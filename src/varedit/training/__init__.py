@@ -1,0 +1,1 @@
+"""Training of the autoencoder and of the editor. Imports the core; nothing in the core imports it."""

@@ -1,0 +1,1 @@
+"""The visual autoregressive transformer, from positions (`rope`) to the whole model (`model`)."""

@@ -1,0 +1,110 @@
+"""Self-attention with normalised queries and keys, cross-attention to the text, and the attentive text pool.
+
+Spec "Block", "Text". What a token may attend to is decided by the caller: `SelfAttention` projects, the caller's
+`attend` picks the keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varedit.transformer.rope import Rotary, rotate
+
+LOG_SCALE_LIMIT = math.log(100.0)
+
+# (queries, keys, values), each (B, N, L, E) -> attended values (B, N, L, E)
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class SelfAttention(nn.Module):
+    """Cosine attention: unit queries and keys, a learned scale per head, rotary positions, no 1 / sqrt(E)."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.query_bias = nn.Parameter(torch.zeros(width))
+        self.value_bias = nn.Parameter(torch.zeros(width))
+        self.log_scale = nn.Parameter(torch.full((1, num_heads, 1, 1), math.log(4.0)))
+        self.project = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
+        """(B, L, D) -> (B, L, D); `attend` sees rotated queries and keys, and values, in the type of the weights."""
+        mixed = F.linear(x.to(self.project.weight.dtype), self.query_key_value.weight, self._bias())
+        q, k, v = mixed.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, N, L, E)
+        # The clamp matters: released weights pass the limit.
+        scale = self.log_scale.float().clamp(max=LOG_SCALE_LIMIT).exp()
+        q = rotate(F.normalize(q.float(), dim=-1) * scale, rotary).to(v.dtype)
+        k = rotate(F.normalize(k.float(), dim=-1), rotary).to(v.dtype)
+        return self.project(merge_heads(attend(q, k, v)))  # type: ignore[no-any-return]  # nn.Module call
+
+    def _bias(self) -> Tensor:
+        return torch.cat((self.query_bias, torch.zeros_like(self.query_bias), self.value_bias))
+
+
+class CrossAttention(nn.Module):
+    """Image tokens attend to the words of the instruction; plain scaled dot products."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.value_bias = nn.Parameter(torch.zeros(width))
+        self.project = nn.Linear(width, width)
+
+    def text_keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, N, T, E) of projected text (B, T, D); the same for every token and scale."""
+        return split_keys_values(text, self.key_value, self.value_bias, self.num_heads)
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, L, D) -> (B, L, D); mask (B, 1, 1, T) is true at real words, None where no item is padded."""
+        q = split_heads(self.query(x.to(keys.dtype)), self.num_heads)
+        attended = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        return self.project(merge_heads(attended))  # type: ignore[no-any-return]  # nn.Module call
+
+
+class TextPool(nn.Module):
+    """One learned query attends to the words: a single vector for the instruction."""
+
+    def __init__(self, text_channels: int, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Parameter(torch.zeros(1, num_heads, width // num_heads))
+        self.key_value = nn.Linear(text_channels, 2 * width, bias=False)
+        self.value_bias = nn.Parameter(torch.zeros(width))
+        self.project = nn.Linear(width, width)
+
+    def forward(self, text: Tensor, mask: Tensor | None) -> Tensor:
+        """Words (B, T, text channels) -> (B, D); mask as in `CrossAttention`."""
+        keys, values = split_keys_values(text, self.key_value, self.value_bias, self.num_heads)
+        query = self.query.transpose(0, 1).expand(len(text), -1, -1, -1)  # (B, N, 1, E)
+        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        return self.project(merge_heads(attended).squeeze(1))  # type: ignore[no-any-return]  # nn.Module call
+
+
+def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Every query attends to every key; the scale is already in the queries."""
+    return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+
+
+def split_keys_values(x: Tensor, linear: nn.Linear, value_bias: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+    """Project (B, T, C) to keys and values (B, N, T, E); the first half of the rows are keys, which have no bias."""
+    bias = torch.cat((torch.zeros_like(value_bias), value_bias))
+    keys, values = F.linear(x.to(linear.weight.dtype), linear.weight, bias).chunk(2, dim=-1)
+    return split_heads(keys, num_heads), split_heads(values, num_heads)
+
+
+def split_heads(x: Tensor, num_heads: int) -> Tensor:
+    """(B, L, D) -> (B, N, L, E), heads being contiguous runs of channels."""
+    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, N, L, E) -> (B, L, D)."""
+    return x.transpose(1, 2).flatten(2)

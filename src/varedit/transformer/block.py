@@ -1,0 +1,92 @@
+"""One transformer block: self-attention and feed-forward modulated by the pooled text, cross-attention in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varedit.config import TransformerConfig
+from varedit.transformer.attention import Attend, CrossAttention, SelfAttention
+from varedit.transformer.rope import Rotary
+
+
+@dataclass(frozen=True)
+class TextContext:
+    """What the blocks read of the text.
+
+    Attributes:
+        pooled: (B, D) float32, one vector per instruction.
+        words: (B, T, D) projected words.
+        mask: (B, 1, 1, T) true at real words, or None where no item is padded.
+    """
+
+    pooled: Tensor
+    words: Tensor
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class TextKeysValues:
+    """One layer's view of the text: keys and values (B, N, T, E), and the mask (B, 1, 1, T) of real words or None."""
+
+    keys: Tensor
+    values: Tensor
+    mask: Tensor | None
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """Gains, scales and shifts of one block, each (B, 1, D) float32; the same for all tokens of an item."""
+
+    attention_gain: Tensor
+    feed_forward_gain: Tensor
+    attention_scale: Tensor
+    feed_forward_scale: Tensor
+    attention_shift: Tensor
+    feed_forward_shift: Tensor
+
+
+class Block(nn.Module):
+    """Spec "Block": three residual branches, each starting from what the one before left."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.eps = config.norm_eps
+        self.modulation_offset = nn.Parameter(torch.zeros(1, 1, 6, config.width))
+        self.attention = SelfAttention(config.width, config.num_heads)
+        self.cross_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
+        self.cross_attention = CrossAttention(config.width, config.num_heads)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(config.width, config.ffn_hidden),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.ffn_hidden, config.width),
+        )
+
+    def modulate(self, shared: Tensor) -> Modulation:
+        """This block's modulation from the shared one, (B, 6, D) float32."""
+        rows = shared.unsqueeze(1) + self.modulation_offset.float()  # (B, 1, 6, D)
+        return Modulation(*rows.unbind(2))
+
+    def read_text(self, context: TextContext) -> TextKeysValues:
+        """This block's keys and values of the words; the same for every token and scale."""
+        return TextKeysValues(*self.cross_attention.text_keys_values(context.words), context.mask)
+
+    def forward(
+        self, x: Tensor, modulation: Modulation, text: TextKeysValues, rotary: Rotary, attend: Attend
+    ) -> Tensor:
+        """(B, L, D) float32 -> (B, L, D) float32; the branches run in the type of their weights."""
+        m = modulation
+        h = modulated_norm(x, m.attention_scale, m.attention_shift, self.eps)
+        x = x + m.attention_gain * self.attention(h, rotary, attend)
+        x = x + self.cross_attention(self.cross_norm(x), text.keys, text.values, text.mask)
+        h = modulated_norm(x, m.feed_forward_scale, m.feed_forward_shift, self.eps)
+        fed: Tensor = self.feed_forward(h.to(self.feed_forward[0].weight.dtype))
+        return x + m.feed_forward_gain * fed
+
+
+def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Layer norm without weights in float32, then scale about one and shift."""
+    return F.layer_norm(x.float(), x.shape[-1:], eps=eps) * (1 + scale) + shift

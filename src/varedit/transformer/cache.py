@@ -1,0 +1,92 @@
+"""Everything that an edit keeps between scales: keys and values of all layers, the text's, the modulations.
+
+Buffers are made once and written in place. Rows [0, S) of a layer belong to the source, rows [S, S + L) to the target
+scales; see `reference` for why a scale's keys are one contiguous run. In the aligned layer of SAR the source's own keys
+and values are kept apart, and rows [0, S) hold their average at the scale in hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from varedit.transformer.attention import attend_all
+from varedit.transformer.block import Modulation, TextKeysValues
+from varedit.transformer.reference import SequenceLayout
+
+
+@dataclass(slots=True)
+class LayerCache:
+    """One layer's part of an `EditCache`."""
+
+    keys: Tensor  # (B, N, S + L, E)
+    values: Tensor  # (B, N, S + L, E)
+    text: TextKeysValues
+    modulation: Modulation
+    source_keys: Tensor | None = None  # (B, N, S, E), kept apart only in an aligned layer
+    source_values: Tensor | None = None
+
+    def attend_source(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
+        """Store the source's keys and values; each source group attends to itself and to the coarser ones."""
+        size = layout.num_source
+        if self.source_keys is not None and self.source_values is not None:
+            self.source_keys.copy_(k)
+            self.source_values.copy_(v)
+        else:
+            self.keys[:, :, :size] = k
+            self.values[:, :, :size] = v
+        return attend_source_groups(q, k, v, layout)
+
+    def attend_scale(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, scale: int, layer: int) -> Tensor:
+        """Store a target scale's keys and values; it attends to the source rows it may see and to all scales so far."""
+        size, visible = layout.num_source, layout.visible(scale, layer)
+        start, end = (size + row for row in layout.target_starts[scale : scale + 2])
+        self.keys[:, :, start:end] = k
+        self.values[:, :, start:end] = v
+        if self.source_keys is not None and self.source_values is not None:
+            self.keys[:, :, size - visible : size] = layout.aligned(self.source_keys, scale)
+            self.values[:, :, size - visible : size] = layout.aligned(self.source_values, scale)
+        return attend_all(q, self.keys[:, :, size - visible : end], self.values[:, :, size - visible : end])
+
+
+@dataclass(slots=True)
+class EditCache:
+    """The state of one batch of edits between two steps; a model may serve many of them at once.
+
+    Attributes:
+        layout: where the tokens stand.
+        layers: one entry per block.
+        pooled: (B, D) the instruction as one vector, which also is the start token.
+        head_modulation: (B, 2, D) scale and shift before the head.
+        next_scale: the scale that the next step computes, counted from 0.
+    """
+
+    layout: SequenceLayout
+    layers: list[LayerCache]
+    pooled: Tensor
+    head_modulation: Tensor
+    next_scale: int = 0
+
+
+def attend_source_groups(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
+    """Source tokens (B, N, S, E) among themselves: one group sees all; of several, each sees itself and coarser ones."""
+    starts = (*layout.source_starts, layout.num_source)
+    groups = zip(starts, starts[1:], strict=False)
+    return torch.cat([attend_all(q[:, :, start:end], k[:, :, start:], v[:, :, start:]) for start, end in groups], dim=2)
+
+
+def attend_teacher_forced(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, layer: int) -> Tensor:
+    """All source and target tokens in one pass, (B, N, S + L, E), with exactly the keys that generation sees."""
+    size = layout.num_source
+    parts = [attend_source_groups(q[:, :, :size], k[:, :, :size], v[:, :, :size], layout)]
+    starts = [size + row for row in layout.target_starts]
+    for scale, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+        seen = size - layout.visible(scale, layer)
+        keys, values = k[:, :, seen:end], v[:, :, seen:end]
+        if layout.is_aligned(layer):
+            keys = torch.cat((layout.aligned(k[:, :, :size], scale), k[:, :, size:end]), dim=2)
+            values = torch.cat((layout.aligned(v[:, :, :size], scale), v[:, :, size:end]), dim=2)
+        parts.append(attend_all(q[:, :, start:end], keys, values))
+    return torch.cat(parts, dim=2)
