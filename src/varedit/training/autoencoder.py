@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +16,30 @@ from torch import Tensor
 from varedit.autoencoder import Autoencoder
 from varedit.quantizer import MultiScaleQuantizer
 from varedit.scales import Template
-from varedit.training.batches import PairBatch, PairSource, pair_batch, training_batches
-from varedit.training.loop import Metrics
+from varedit.training.batches import StepBatch, PairSource, pair_batch, training_batches
+from varedit.checkpoints import save_weights
+from varedit.training.loop import Metrics, OnStep, Trained, train
 from varedit.training.recipe import Recipe
 from varedit.training.run import RunFolder, picture_grid
 
 VALIDATION_PAIRS = 128
+
+
+def train_autoencoder(
+    recipe: Recipe, train_pairs: PairSource, validation_pairs: PairSource, folder: Path, on_step: OnStep | None = None
+) -> Trained:
+    """Train an autoencoder, or go on with the run in the folder; the averaged weights end in FOLDER/autoencoder.
+
+    Args:
+        recipe: model and settings.
+        train_pairs, validation_pairs: their sources and targets are both reconstructed.
+        folder: the run; made if missing.
+        on_step: told (step, steps, metrics) after each step.
+    """
+    run = RunFolder(folder, recipe.text)
+    trained = train(AutoencoderTask(recipe, train_pairs, validation_pairs, run), recipe.autoencoder_training, run, on_step)
+    save_weights(trained.weights, folder / "autoencoder")
+    return trained
 
 
 class AutoencoderTask:
@@ -34,11 +53,11 @@ class AutoencoderTask:
         self.averaged = Autoencoder(recipe.editor.autoencoder).eval()
         self.held_out = pair_batch(recipe, validation, recipe.editor.templates.square, range(VALIDATION_PAIRS))
 
-    def batches(self, first_step: int) -> Iterator[PairBatch]:
+    def batches(self, first_step: int) -> Iterator[StepBatch]:
         """See `loop.Task`."""
         return training_batches(self.recipe, self.train_pairs, self.settings, first_step)
 
-    def loss(self, batch: PairBatch, step: int) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: StepBatch, step: int) -> tuple[Tensor, Metrics]:
         """L1 + squared error + commitment."""
         pixels = torch.cat((batch.sources, batch.targets))
         with torch.autocast("cpu", torch.bfloat16):

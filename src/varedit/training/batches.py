@@ -25,7 +25,7 @@ class PairSource(Protocol):
 
 
 @dataclass(frozen=True)
-class PairBatch:
+class StepBatch:
     """One step's pairs, all of one template."""
 
     template: Template
@@ -34,21 +34,21 @@ class PairBatch:
     instructions: list[str]
 
 
-def pair_batch(recipe: Recipe, pairs: PairSource, template: Template, indices: Sequence[int]) -> PairBatch:
+def pair_batch(recipe: Recipe, pairs: PairSource, template: Template, indices: Sequence[int]) -> StepBatch:
     """Read the pairs of some indices at a template's pixel size."""
     side = recipe.editor.token_pixels
     height, width = template.schedule.final
     sources, instructions, targets = pairs.batch(indices, (height * side, width * side))
-    return PairBatch(template, _pixels(sources), _pixels(targets), instructions)
+    return StepBatch(template, _pixels(sources), _pixels(targets), instructions)
 
 
-class _Steps(IterableDataset[PairBatch]):
+class _Steps(IterableDataset[StepBatch]):
     """The batches of all steps from a first one on; a worker process makes them ahead of the trainer."""
 
     def __init__(self, recipe: Recipe, pairs: PairSource, settings: OptimizerSettings, first_step: int) -> None:
         self.recipe, self.pairs, self.settings, self.first_step = recipe, pairs, settings, first_step
 
-    def __iter__(self) -> Iterator[PairBatch]:
+    def __iter__(self) -> Iterator[StepBatch]:
         templates = {template.name: template for template in self.recipe.editor.templates.templates}
         names = list(self.recipe.template_weights)
         weights = torch.tensor([self.recipe.template_weights[name] for name in names])
@@ -60,7 +60,7 @@ class _Steps(IterableDataset[PairBatch]):
 
 def training_batches(
     recipe: Recipe, pairs: PairSource, settings: OptimizerSettings, first_step: int
-) -> Iterator[PairBatch]:
+) -> Iterator[StepBatch]:
     """The batches of steps first_step..steps, made by one worker process beside the trainer."""
     return iter(DataLoader(_Steps(recipe, pairs, settings, first_step), batch_size=None, num_workers=1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,12 @@ from varedit.errors import VAREditError
 from varedit.training.recipe import OptimizerSettings
 from varedit.training.run import ExponentialAverage, RunFolder
 
+Batch = TypeVar("Batch")
 Metrics = dict[str, float]
 OnStep = Callable[[int, int, Metrics], None]  # (step, steps, metrics)
 
 
-class Task[Batch](Protocol):
+class Task(Protocol[Batch]):
     """What is trained: its module, its batches, its loss, and how to look at it."""
 
     module: nn.Module
@@ -43,7 +44,7 @@ class Trained:
     metrics: Metrics  # of the last validation
 
 
-def train[Batch](
+def train(
     task: Task[Batch], settings: OptimizerSettings, run: RunFolder, on_step: OnStep | None = None
 ) -> Trained:
     """Train to the last step, going on from the run's checkpoint if it has one.

@@ -43,7 +43,7 @@ class OptimizerSettings(ConfigSection):
 class AutoencoderTraining(OptimizerSettings):
     """Settings of the autoencoder's training."""
 
-    commitment_weight: float = 0.3
+    commitment_weight: float = 0.1  # times the squared distance of a feature vector to its code
 
 
 @dataclass(frozen=True, kw_only=True)
