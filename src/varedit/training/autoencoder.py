@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varedit.autoencoder import Autoencoder
-from varedit.quantizer import MultiScaleQuantizer
-from varedit.scales import Template
+from varedit.editor import latent_quantizer
 from varedit.training.batches import StepBatch, PairSource, pair_batch, training_batches
 from varedit.checkpoints import save_weights
 from varedit.training.loop import Metrics, OnStep, Trained, train
@@ -63,7 +62,7 @@ class AutoencoderTask:
         with torch.autocast("cpu", torch.bfloat16):
             features = self.module.encode(pixels).float()
         with torch.no_grad():
-            quantized = latent_quantizer(self.recipe, batch.template).encode(features).running[-1]
+            quantized = latent_quantizer(self.recipe.editor, batch.template).encode(features).running[-1]
         with torch.autocast("cpu", torch.bfloat16):
             decoded = self.module.decoder(features + (quantized - features).detach()).float()
         commitment = F.mse_loss(features, quantized) * self.recipe.editor.autoencoder.latent_channels
@@ -76,19 +75,12 @@ class AutoencoderTask:
         """PSNR of unseen photographs, and the share of ones per scale (0.5 is best)."""
         self.averaged.load_state_dict(weights)
         pixels = torch.cat((self.held_out.sources, self.held_out.targets))
-        quantizer = latent_quantizer(self.recipe, self.held_out.template)
+        quantizer = latent_quantizer(self.recipe.editor, self.held_out.template)
         coded = quantizer.encode(self.averaged.encode(pixels))
         decoded = self.averaged.decode(coded.running[-1])
         self.run.save_picture(f"step-{step:06d}", picture_grid([pixels[:12], decoded[:12]]))
         numbers = {"validation_psnr": psnr(F.mse_loss(decoded, pixels))}
         return numbers | {f"ones_{k + 1}": round(bits.float().mean().item(), 4) for k, bits in enumerate(coded.bits)}
-
-
-def latent_quantizer(recipe: Recipe, template: Template) -> MultiScaleQuantizer:
-    """The quantiser of one template's latent grids."""
-    config = recipe.editor
-    grids = template.schedule.scaled(2 if config.patch_merge else 1)
-    return MultiScaleQuantizer(grids, config.autoencoder.latent_channels, config.autoencoder.step_decay)
 
 
 def psnr(squared_error: Tensor) -> float:

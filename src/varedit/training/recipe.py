@@ -52,7 +52,8 @@ class EditorTraining(OptimizerSettings):
 
     text_dropout: float = 0.1  # share of items trained with the null text, for guidance
     flip_strength: float = 0.3  # p: the flip probability of a scale is drawn from 0..p
-    changed_bit_weight: float = 1.0  # loss weight of bits that a copy of the source gets wrong, at the start; falls to 1
+    changed_bit_weight: float = 1.0  # loss weight of bits that a copy of the source gets wrong; falls to 1 by half-time
+    initial_gain: float = 1.0  # of the residual branches, see `initialisation`
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ between two calls is the caller's `EditCache`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
+from varedit.text_features import TextFeatures
 from varedit.transformer.attention import TextPool
 from varedit.transformer.block import Block, Modulation, TextContext, TextKeysValues, modulated_norm
 from varedit.transformer.cache import EditCache, LayerCache, attend_teacher_forced
@@ -23,34 +23,6 @@ from varedit.transformer.reference import SequenceLayout
 COPY_SCALE = 4.0  # initial weight of the copy path, in logits
 COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
 COPY_OPENNESS = 2.0  # initial gate, before the sigmoid
-
-
-@dataclass(frozen=True)
-class TextFeatures:
-    """Encoded instructions, padded to the longest of the batch.
-
-    Attributes:
-        features: (B, T, text channels) float32; rows past an item's length are never read.
-        lengths: B lengths in tokens.
-    """
-
-    features: Tensor
-    lengths: tuple[int, ...]
-
-    def mask(self) -> Tensor | None:
-        """(B, 1, 1, T) true at real tokens, or None where no item is padded."""
-        longest = self.features.shape[1]
-        if all(length == longest for length in self.lengths):
-            return None
-        places = torch.arange(longest, device=self.features.device)
-        lengths = torch.tensor(self.lengths, device=self.features.device)
-        return (places < lengths[:, None])[:, None, None]
-
-    def joined(self, other: TextFeatures) -> TextFeatures:
-        """This batch followed by another."""
-        longest = max(self.features.shape[1], other.features.shape[1])
-        padded = [F.pad(part.features, (0, 0, 0, longest - part.features.shape[1])) for part in (self, other)]
-        return TextFeatures(torch.cat(padded), self.lengths + other.lengths)
 
 
 class VAREditTransformer(nn.Module):

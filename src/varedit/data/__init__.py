@@ -1,0 +1,1 @@
+"""Sources of editing pairs: procedural photo adjustments, and the photographs that they start from."""

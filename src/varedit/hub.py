@@ -1,0 +1,70 @@
+"""Where a model comes from: a folder, a name inside the package, or a repository on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from varedit.errors import ModelError
+
+EMBEDDED = "mini"
+_PATTERNS = ["*.json", "*.safetensors", "tokenizer/*", "README.md", "LICENSE*"]  # no pickles come down
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model folder on disk and, if it came from the hub, the commit it was resolved to."""
+
+    folder: Path
+    revision: str | None = None
+
+
+def find_model(source: str | Path | None, **download: Any) -> ModelSource:
+    """The folder of a model.
+
+    Args:
+        source: an existing folder, which is used as it is; ``owner/name`` on the hub; "mini" or None for the model
+            inside the package.
+        download: revision, token, cache_dir, local_files_only, force_download, as in huggingface_hub.
+
+    Raises:
+        ModelError: there is no such model, or it cannot be fetched.
+    """
+    if source is None or source == EMBEDDED:
+        return ModelSource(Path(str(files("varedit"))) / "weights" / EMBEDDED)
+    if Path(source).is_dir():
+        return ModelSource(Path(source))
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        raise ModelError(f"there is no model folder {source}, and it is not a hub name such as owner/name")
+    return _fetched(str(source), download)
+
+
+def _fetched(name: str, download: dict[str, Any]) -> ModelSource:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=_PATTERNS, **download))
+    except GatedRepoError as error:
+        raise ModelError(f"{name} asks for consent to its terms; give it on the hub, then log in: hf auth login") from error
+    except RevisionNotFoundError as error:
+        raise ModelError(f"{name} has no revision {download.get('revision')!r}") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(f"there is no model {name} on the hub, or it is private; log in with: hf auth login") from error
+    except HFValidationError as error:
+        raise ModelError(f"{name} is neither a folder nor a valid hub name") from error
+    except LocalEntryNotFoundError as error:
+        raise ModelError(f"{name} is not a folder, is not in the local cache, and the hub cannot be reached") from error
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelError(f"{name} could not be fetched: {str(error).splitlines()[0]}") from error
+    return ModelSource(folder, folder.name)

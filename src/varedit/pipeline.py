@@ -1,0 +1,404 @@
+"""The object that users hold: images and instructions in, edited images out.
+
+Call conventions are those of the field's pipelines (spec "Python pipeline"). The work itself is in `runs`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from varedit import __version__
+from varedit.config import EditorConfig
+from varedit.editor import Editor
+from varedit.errors import UsageError
+from varedit.fit import FitMode
+from varedit.hub import find_model
+from varedit.images import Picture
+from varedit.precision import compute_device, compute_dtype, set_compute_dtype
+from varedit.requests import EditRequest, edit_requests
+from varedit.runs import EditRun
+from varedit.sampling import PerScale, SamplingSettings
+from varedit.scales import Grid, ScaleSchedule, Template
+
+if TYPE_CHECKING:
+    from varedit.images import ImageSource
+
+    Images = ImageSource | Picture | Sequence[ImageSource | Picture]
+
+OutputType = Literal["pil", "np", "pt", "bits"]
+StepCallback = Callable[["VAREditPipeline", int, Grid, dict[str, Tensor]], Mapping[str, Tensor] | None]
+
+# Arguments of other pipelines that have no meaning here, each with what to say instead.
+_FOREIGN = {
+    "num_inference_steps": "this model has {scales} scales, no steps to choose",
+    "sigmas": "this model has {scales} scales, no noise levels",
+    "timesteps": "this model has {scales} scales, no timesteps",
+    "eta": "this model has {scales} scales, no noise levels",
+    "latents": "this model draws bits, it starts from no latents",
+    "true_cfg_scale": "use guidance_scale",
+    "image_guidance_scale": "guidance is over the text only; use guidance_scale",
+}
+
+
+@dataclass
+class EditOutput:
+    """What a call returns; entry i of every list belongs to edit i.
+
+    Attributes:
+        images: PIL images, arrays (N, H, W, 3) or tensors (N, 3, H, W) in 0..1, or lists of bits, by ``output_type``.
+            Pictures of unlike sizes come as a list of arrays or tensors.
+        seeds: the seed of each edit.
+        change_maps: PIL images of mode "L", 0 where the photograph's own pixels were kept; None without restoring.
+        schedules: the scale schedule of each edit.
+        timings: seconds by stage, over the whole call.
+        settings: JSON values that repeat each edit; what result files carry.
+        notes: per edit, sentences that its user should read.
+    """
+
+    images: Any
+    seeds: list[int]
+    change_maps: list[Image.Image | None]
+    schedules: list[ScaleSchedule]
+    timings: dict[str, float]
+    settings: list[dict[str, Any]]
+    notes: list[tuple[str, ...]]
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """(images,), as ``return_dict=False`` gives it."""
+        return (self.images,)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.to_tuple()[index]
+
+
+@dataclass
+class ScaleEvent:
+    """One scale of a stream.
+
+    Attributes:
+        index: the scale, counted from 0, of ``total``.
+        grid: (h, w) of its tokens.
+        seconds: spent on the edit so far.
+        output: the finished edit, with the last scale only.
+    """
+
+    index: int
+    total: int
+    grid: Grid
+    seconds: float
+    output: EditOutput | None
+    _previews: Callable[[], list[Image.Image]] = field(repr=False)
+
+    def preview(self) -> Image.Image:
+        """The first edit as it stands after this scale, at its photograph's size. Decodes when it is called."""
+        return self._previews()[0]
+
+    def previews(self) -> list[Image.Image]:
+        """All edits of the stream as they stand."""
+        return self._previews()
+
+
+class VAREditPipeline:
+    """Edits images from instructions.
+
+    One pipeline may serve many calls at once: a call keeps its state to itself.
+    """
+
+    def __init__(self, editor: Editor, *, revision: str | None = None) -> None:
+        self.editor = editor
+        self.revision = revision
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path | None = None,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device = "auto",
+        **download: Any,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            source: a model folder, ``owner/name`` on the hub, or None for the model inside the package.
+            dtype: compute type; "auto" is bfloat16 (or float16) on CUDA and float32 elsewhere.
+            device: "auto", "cpu", "cuda", "cuda:1", "mps" or a torch device.
+            download: revision, token, cache_dir, local_files_only, force_download, for hub models.
+
+        Raises: ModelError, ConfigError, UsageError.
+        """
+        chosen = compute_device(device)
+        found = find_model(source, **download)
+        return cls(Editor.load(found.folder, chosen, compute_dtype(dtype, chosen)), revision=found.revision)
+
+    def save_pretrained(self, folder: str | Path, *, max_shard_size: str = "5GB") -> None:
+        """Write a model folder that `from_pretrained` reads. Raises OutputError."""
+        self.editor.save(Path(folder), max_shard_size)
+
+    @property
+    def config(self) -> EditorConfig:
+        """What the checkpoint fixes."""
+        return self.editor.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.editor.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The compute type."""
+        return self.editor.autoencoder.decoder.conv_in.weight.dtype
+
+    def to(self, target: str | torch.device | torch.dtype) -> Self:
+        """Move to a device, or change the compute type."""
+        if isinstance(target, torch.dtype):
+            set_compute_dtype(self.editor.transformer, self.editor.autoencoder, compute_dtype(target, self.device))
+            self.editor.text_encoder.to(target)
+        else:
+            self.editor.to(compute_device(target))
+        return self
+
+    def __call__(
+        self,
+        image: Images,
+        prompt: str | Sequence[str],
+        *,
+        output_type: OutputType = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        **settings: Any,
+    ) -> EditOutput | tuple[Any, ...]:
+        """Edit images.
+
+        Args:
+            image: a path, bytes, PIL image, array or tensor, or a list of them.
+            prompt: the instruction, or a list; one image goes with many prompts, and one prompt with many images.
+            output_type: "pil"; "np" (N, H, W, 3) float32 and "pt" (N, 3, H, W) float32 in 0..1; "bits", K tensors
+                (1, d, h_k, w_k) bool per edit.
+            return_dict: False returns ``(images,)``.
+            callback_on_step_end: called after each scale as (pipeline, scale index, grid, {"features": (B, d, H, W),
+                "bits": (B, d, h_k, w_k)}); features in the mapping that it returns replace the present ones.
+            settings: as for `requests`.
+
+        Raises: VAREditError of the kind that fits what was wrong.
+        """
+        requests, options = self.requests(image, prompt, **settings)
+        outputs: list[tuple[list[int], EditOutput]] = []
+        for places, run in self._runs(requests, options.fit):
+            for event in self._events(run, options, output_type, callback_on_step_end):
+                if event.output is not None:
+                    outputs.append((places, event.output))
+        output = _merged(outputs, output_type)
+        return output if return_dict else output.to_tuple()
+
+    def stream(
+        self, image: Images, prompt: str | Sequence[str], *, output_type: OutputType = "pil", **settings: Any
+    ) -> Iterator[ScaleEvent]:
+        """Edit, and yield an event after each scale; the last event carries the result.
+
+        Takes what a call takes. All images must fall to one aspect-ratio template; closing the iterator stops the edit.
+
+        Raises: as a call does, before the first event.
+        """
+        requests, options = self.requests(image, prompt, **settings)
+        runs = list(self._runs(requests, options.fit))
+        if len(runs) > 1:
+            raise UsageError("a stream takes images of one aspect ratio; call the pipeline, or stream them one by one")
+        return self._events(runs[0][1], options, output_type, None)
+
+    def requests(
+        self,
+        image: Images,
+        prompt: str | Sequence[str],
+        *,
+        guidance_scale: PerScale | None = None,
+        temperature: PerScale | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        greedy: bool = False,
+        negative_prompt: str | Sequence[str] | None = None,
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        num_images_per_prompt: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+        mask: Any = None,
+        restore: bool = True,
+        fit: FitMode = "template",
+        **foreign: Any,
+    ) -> tuple[list[EditRequest], RunOptions]:
+        """The single edits that a call's arguments mean; what is None takes the model's own default.
+
+        Args:
+            guidance_scale: strength of guidance over the text, one number or one per scale; 1 is none.
+            temperature: one number or one per scale.
+            top_k, top_p, greedy: see `SamplingSettings`.
+            negative_prompt: text of the second guidance branch, in place of the learned null text.
+            seed, generator: one, or one an edit; a seed gives the same result alone and in any batch.
+            num_images_per_prompt: variants of each edit, from derived seeds.
+            height, width: size of the result in pixels; the image's own if not given.
+            mask: what `load_mask` reads: white may change, black stays; one, or one an edit.
+            restore: carry the change to the photograph's own pixels; False gives the decoder's output.
+            fit: "template" stretches to the nearest aspect ratio; "square" pads with white, as the released models do.
+            foreign: arguments of other pipelines, refused by name.
+        """
+        for name in foreign:
+            scales = len(self.config.templates.templates[0].schedule)
+            hint = _FOREIGN.get(name, "it is not an argument of this pipeline").format(scales=scales)
+            raise UsageError(f"{name} is not accepted: {hint}")
+        if fit not in ("template", "square"):
+            raise UsageError(f'fit must be "template" or "square", not {fit!r}')
+        defaults = self.config.generation
+        sampling = SamplingSettings(
+            guidance=defaults.guidance_scale if guidance_scale is None else guidance_scale,
+            temperature=defaults.temperature if temperature is None else temperature,
+            top_k=defaults.top_k if top_k is None else top_k,
+            top_p=defaults.top_p if top_p is None else top_p,
+            greedy=greedy,
+        )
+        sampling.per_scale(len(self.config.templates.templates[0].schedule))  # a wrong length fails before any work
+        requests = edit_requests(
+            image,
+            prompt,
+            sampling=sampling,
+            negative_prompt=negative_prompt,
+            seed=seed,
+            generator=generator,
+            num_images_per_prompt=num_images_per_prompt,
+            mask=mask,
+            size=_size(width, height),
+        )
+        return requests, RunOptions(restore=restore, fit=fit)
+
+    def _runs(self, requests: list[EditRequest], fit: FitMode) -> Iterator[tuple[list[int], EditRun]]:
+        """Group edits by template: (places in the call's order, run)."""
+        templates = self.config.templates
+        groups: dict[Template, list[int]] = {}
+        for place, request in enumerate(requests):
+            nearest = templates.nearest(request.picture.height, request.picture.width)
+            groups.setdefault(templates.square if fit == "square" else nearest, []).append(place)
+        for template, places in groups.items():
+            yield places, EditRun(self.editor, [requests[place] for place in places], template, fit)
+
+    def _events(
+        self, run: EditRun, options: RunOptions, output_type: OutputType, callback: StepCallback | None
+    ) -> Iterator[ScaleEvent]:
+        run.encode()
+        schedule = run.template.schedule
+        for state in run.scales():
+            if callback is not None:
+                tensors = {"features": state.features, "bits": state.bits}
+                changed = callback(self, state.index, schedule.grids[state.index], tensors)
+                state.features = (changed or tensors)["features"]
+            run.features = state.features
+            is_last = state.index + 1 == len(schedule)
+            yield ScaleEvent(
+                index=state.index,
+                total=len(schedule),
+                grid=schedule.grids[state.index],
+                output=self._finished(run, options, output_type) if is_last else None,
+                seconds=sum(run.seconds.values()),
+                _previews=lambda: [Image.fromarray(pixels) for pixels in run.raw(run.decoded())],
+            )
+
+    def _finished(self, run: EditRun, options: RunOptions, output_type: OutputType) -> EditOutput:
+        images: list[Any]
+        change_maps: list[Image.Image | None] = [None] * len(run.requests)
+        if output_type == "bits":
+            images = [[bits[item : item + 1] for bits in run.bits] for item in range(len(run.requests))]
+        elif options.restore:
+            restored = run.restored(run.decoded())
+            images = [result.rgb for result in restored]
+            change_maps = [Image.fromarray(result.change) for result in restored]
+        else:
+            images = list(run.raw(run.decoded()))
+        return EditOutput(
+            images=images,
+            seeds=[request.seed for request in run.requests],
+            change_maps=change_maps,
+            schedules=[run.template.schedule] * len(images),
+            timings=dict(run.seconds),
+            settings=[self._settings(request, run, options) for request in run.requests],
+            notes=run.notes,
+        )
+
+    def _settings(self, request: EditRequest, run: EditRun, options: RunOptions) -> dict[str, Any]:
+        sampling = request.sampling
+        return {
+            "version": __version__,
+            "model": self.config.name,
+            "revision": self.revision,
+            "instruction": request.instruction,
+            "negative_prompt": request.negative,
+            "seed": request.seed,
+            "guidance_scale": sampling.guidance,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+            "greedy": sampling.greedy,
+            "schedule": run.template.name,
+            "fit": options.fit,
+            "restore": options.restore,
+            "masked": request.mask is not None,
+        }
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What all edits of one call share."""
+
+    restore: bool
+    fit: FitMode
+
+
+def _size(width: int | None, height: int | None) -> tuple[int, int] | None:
+    if (width is None) != (height is None):
+        raise UsageError("give both height and width, or neither")
+    if width is None or height is None:
+        return None
+    if not (1 <= width <= 16384 and 1 <= height <= 16384):
+        raise UsageError(f"a result of {width}x{height} pixels is not supported; sides are 1 to 16384")
+    return width, height
+
+
+def _merged(outputs: list[tuple[list[int], EditOutput]], output_type: OutputType) -> EditOutput:
+    """The outputs of several runs in the order of the call, in the type that was asked for."""
+    order = sorted((place, run, item) for run, (places, _) in enumerate(outputs) for item, place in enumerate(places))
+
+    def gathered(name: str) -> list[Any]:
+        return [getattr(outputs[run][1], name)[item] for _, run, item in order]
+
+    timings: dict[str, float] = {}
+    for _, output in outputs:
+        for stage, seconds in output.timings.items():
+            timings[stage] = timings.get(stage, 0.0) + seconds
+    names = ("seeds", "change_maps", "schedules", "settings", "notes")
+    return EditOutput(
+        images=_typed(gathered("images"), output_type), timings=timings, **{name: gathered(name) for name in names}
+    )
+
+
+def _typed(images: list[Any], output_type: OutputType) -> Any:
+    """(H, W, 3) uint8 arrays as the type that was asked for; bits pass unchanged."""
+    if output_type == "bits":
+        return images
+    if output_type == "pil":
+        return [Image.fromarray(image) for image in images]
+    if output_type not in ("np", "pt"):
+        raise UsageError(f"output_type must be pil, np, pt or bits, not {output_type!r}")
+    arrays: list[NDArray[np.float32]] = [image.astype(np.float32) / 255 for image in images]
+    same_size = len({array.shape for array in arrays}) == 1
+    if output_type == "np":
+        return np.stack(arrays) if same_size else arrays
+    tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
+    return torch.stack(tensors) if same_size else tensors

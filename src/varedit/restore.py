@@ -1,0 +1,405 @@
+"""The full-resolution result: what the model changed, carried over to the photograph's own pixels.
+
+The edit is measured between the *decoded* source and the decoded result, so that the autoencoder's losses cancel.
+Tone, colour and light are carried as a field of affine colour maps applied to the photograph, which keeps its detail;
+new content is taken from the decoded result; all else stays as it is, bit for bit. Knows nothing of models, files or
+how a photograph was fitted to the model (that is `upsample`). Spec: "Restoring the photograph's own resolution".
+
+Letters: h, w model resolution; H, W the photograph's; colours are RGB in [-1, 1] unless a line says levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from varedit.errors import UsageError
+
+Array = NDArray[np.float32]
+Upsample = Callable[[Array], Array]  # (C, h, w) -> (C, H, W)
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in model pixels; edges may fall inside a pixel
+
+# The edit at model resolution is one (14, h, w) array of layers. First the colour maps of the three output channels, 4
+# layers each: what a channel becomes is three gains times the colour, plus an offset, clipped. Then, in [0, 1], how
+# much of the photograph gives way, and how much of that is the decoded result instead of the photograph under its map.
+CHANGE, NEW = 12, 13
+
+IDENTITY: Array = np.eye(3, 4, dtype=np.float32)  # an affine colour map: 3x3 gains and, last, the offsets
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreSettings:
+    """Numbers of the method. Lengths are shares of the picture's shorter side, differences RMS over RGB in [-1, 1].
+
+    Unless a line says otherwise they were chosen on `benchmarks/restore.py`, with and without noise on the result.
+    """
+
+    threshold: float = 0.02  # differences below this are never an edit: 2.5 of 255 levels
+    noise_ceiling: float = 0.12  # more is not taken for the model's noise; a weak editor has 0.05 to 0.1
+    inner_noise_ceiling: float = 0.08  # the same inside a changed area, where noise competes with new content
+    peak_share: float = 0.2  # a blotch weaker than this share of the picture's strongest change is no edit
+    grain: float = 1 / 64  # radius over which differences are averaged before they are judged, and of the seams
+    reach: float = 1 / 16  # radius within which structure speaks for or against keeping the photograph's detail
+    window: float = 1 / 20  # radius of the local colour maps: 6 of 128 in the spec
+    ridge: float = 1e-5  # of a global map, towards identity; 1e-3 leaves a tenth of the colour in a greyscale edit
+    local_ridge: float = 0.05  # of a local map, towards zero: the variance below which its slopes are not trusted
+    shrinkage: float = 0.5  # share of the noise energy that a local map must exceed before it is believed at all
+    agreement: tuple[float, float] = (0.45, 0.75)  # structure kept: below, the source is gone; above, it is all there
+    working_size: int = 256  # pixels; a larger result is averaged down to judge it, never to blend it in
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The restored photograph and where it was touched."""
+
+    rgb: NDArray[Any]  # (H, W, 3), dtype of the photograph
+    change: NDArray[np.uint8]  # (H, W); 0 = the photograph's own pixel, bit for bit; 255 = fully replaced
+
+
+def restore(
+    photograph: NDArray[Any],
+    decoded_source: Array,
+    decoded_result: Array,
+    *,
+    upsample: Upsample,
+    mask: Array | None = None,
+    model_box: Box | None = None,
+    settings: RestoreSettings = RestoreSettings(),
+) -> Restored:
+    """Carry an edit over to the photograph.
+
+    Args:
+        photograph: (H, W, 3) uint8 or uint16.
+        decoded_source, decoded_result: (3, h, w) float32 in [-1, 1], out of the same decoder.
+        upsample: brings (C, h, w) maps into the photograph's geometry, (C, H, W), without overshoot (bilinear), so
+            that a zero stays a zero.
+        mask: (H, W) in [0, 1], limits the change; None leaves it free.
+        model_box: the part of h x w that shows the photograph, where the rest is padding; None means all of it.
+
+    Raises: UsageError when sizes or types do not fit each other.
+    """
+    _check(photograph, decoded_source, decoded_result, mask)
+    if np.array_equal(decoded_source, decoded_result) or (mask is not None and not mask.any()):
+        return Restored(photograph.copy(), np.zeros(photograph.shape[:2], np.uint8))
+    rows, columns = _inside(model_box, decoded_source.shape[1:])
+    source, result = decoded_source[:, rows, columns], decoded_result[:, rows, columns]
+    factor = max(1, min(source.shape[1:]) // settings.working_size)
+    layers = _resized(_edit_layers(_pooled(source, factor), _pooled(result, factor), settings), source.shape[1:])
+    around = [(part.start, n - part.stop) for part, n in zip((rows, columns), decoded_source.shape[1:], strict=True)]
+    layers = np.pad(layers, [(0, 0), *around], mode="edge")
+    return _applied(layers, photograph, decoded_result, upsample, mask)
+
+
+def _inside(model_box: Box | None, size: tuple[int, ...]) -> tuple[slice, slice]:
+    """Rows and columns of the model pixels that lie in the box by more than half."""
+    left, top, right, bottom = model_box or (0, 0, size[1], size[0])
+    return slice(round(top), max(round(top) + 1, round(bottom))), slice(round(left), max(round(left) + 1, round(right)))
+
+
+def _check(photograph: NDArray[Any], source: Array, result: Array, mask: Array | None) -> None:
+    if photograph.dtype not in (np.uint8, np.uint16) or photograph.ndim != 3 or photograph.shape[2] != 3:
+        found = f"{photograph.shape} of {photograph.dtype}"
+        raise UsageError(f"restoring needs an (H, W, 3) photograph of 8 or 16 bits, not {found}")
+    if source.shape != result.shape or source.ndim != 3 or source.shape[0] != 3:
+        raise UsageError(f"decoded source {source.shape} and decoded result {result.shape} must both be (3, h, w)")
+    if mask is not None and mask.shape != photograph.shape[:2]:
+        raise UsageError(f"the mask is {mask.shape}, the photograph {photograph.shape[:2]}; they must be equal")
+
+
+# The photograph's resolution
+
+
+def _applied(
+    layers: Array, photograph: NDArray[Any], decoded_result: Array, upsample: Upsample, mask: Array | None
+) -> Restored:
+    """Apply the edit one output channel at a time, so that only a few maps of the photograph's size exist at once."""
+    change = upsample(layers[CHANGE : CHANGE + 1])[0]
+    if mask is not None:
+        change = change * mask.astype(np.float32)
+    restored = photograph.copy()
+    touched = _bounding_box(change > 0)
+    if touched is None:
+        return Restored(restored, np.zeros(change.shape, np.uint8))
+    window = change[touched]
+    new = upsample(layers[NEW:])[0][touched] if layers[NEW].any() else None
+    half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
+    colours = [photograph[(*touched, k)].astype(np.float32) / half - 1 for k in range(3)]
+    for k in range(3):
+        value = _mapped(upsample(layers[4 * k : 4 * k + 4])[(slice(None), *touched)], colours)
+        if new is not None:
+            value += new * (upsample(decoded_result[k : k + 1])[0][touched] - value)
+        levels = photograph[(*touched, k)].astype(np.float32)
+        levels += window * (np.clip(value, -1, 1, out=value) * half + half - levels)  # exact where window is 0
+        restored[(*touched, k)] = np.rint(levels, out=levels)
+    return Restored(restored, np.ceil(np.clip(change, 0, 1) * 255).astype(np.uint8))
+
+
+def _mapped(maps: Array, colours: list[Array]) -> Array:
+    """One channel of the affine field: (4, H, W) maps and three (H, W) colours -> (H, W), clipped."""
+    value = maps[3].copy()
+    for gain, colour in zip(maps[:3], colours, strict=True):
+        value += gain * colour
+    clipped: Array = np.clip(value, -1, 1, out=value)
+    return clipped
+
+
+def _bounding_box(where: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else None
+
+
+# The model's resolution: which map explains what, where it does not, and how much of the picture is concerned
+
+
+def _edit_layers(source: Array, result: Array, settings: RestoreSettings) -> Array:
+    """Explain the step from source to result, both (3, h, w): by colour maps, else as new content, else not at all."""
+    side = min(source.shape[1:])
+    grain, reach = max(1, round(settings.grain * side)), max(2, round(settings.reach * side))
+    unchanged = _energy(result - source)
+    picture_map = _picture_map(source, result, settings)
+    is_whole_tone = picture_map is not IDENTITY
+    candidates, noise, inner_noise = _candidates(source, result, picture_map, grain, settings)
+
+    errors = np.stack([_evidence(_energy(result - _colours(each, source)), reach // 2) for each in candidates])
+    best = errors.min(axis=0)
+    maps = _blended(candidates, errors, best, inner_noise)
+    predicted = np.clip((maps[:, :3] * source).sum(axis=1) + maps[:, 3], -1, 1)
+
+    tone = _tone_change(_evidence(unchanged, reach // 2), best, noise, is_whole_tone)
+    strong = _strong_change(unchanged, noise, grain, settings)
+    new = _lost_structure(predicted, result, np.maximum(strong, tone) + np.float32(1e-4), inner_noise, reach, settings)
+    whole = _whole_picture_is_new(predicted, result, inner_noise, reach, is_whole_tone, settings)
+    new = np.maximum(_box(new, grain), whole)
+    change = np.maximum(np.maximum(_box(_dilated(strong, 2 * grain), 2 * grain), tone), whole)
+    change *= _support(unchanged, grain)
+    maps += _local_maps(source, (result - predicted) * (1 - new), inner_noise, settings)
+    layers = np.concatenate([maps.reshape(12, *new.shape), change[None], new[None]]).astype(np.float32)
+    layers[CHANGE:][layers[CHANGE:] < 1 / 512] = 0  # what rounds to nothing is nothing
+    return layers
+
+
+def _picture_map(source: Array, result: Array, settings: RestoreSettings) -> Array:
+    """The colour map of most of the picture; IDENTITY itself unless another one is clearly better and does something.
+
+    A robust fit follows the majority: an edit of one object leaves it at identity, "black and white" does not.
+    """
+    fitted = _robust_map(source, result, np.ones(source.shape[1:], np.float32), settings.ridge)
+    mapped = _colours(fitted, source)
+    unchanged, explained = (float(np.median(_energy(result - each))) for each in (source, mapped))
+    is_better = unchanged - explained > 0.15 * explained  # a model's general loss of contrast gains less than that
+    return fitted if is_better and np.sqrt(_energy(mapped - source).mean()) > settings.threshold else IDENTITY
+
+
+def _candidates(
+    source: Array, result: Array, picture_map: Array, grain: int, settings: RestoreSettings
+) -> tuple[list[Array], float, float]:
+    """Colour maps worth trying: the picture's, and for the area that neither it nor identity explains its own map and
+    one constant colour, which wins where nothing of the source is left (a ghost otherwise).
+
+    Returns: the maps; the noise variance of the picture; the same inside that area.
+    """
+    rest = np.minimum(_energy(result - source), _energy(result - _colours(picture_map, source)))
+    noise = min(float(np.median(_box(rest, grain))), settings.noise_ceiling**2)
+    area = _strong_change(rest, noise, grain, settings)
+    if not (area > 0.5).any():
+        return [picture_map], noise, noise
+    ridge = settings.ridge + 40 * noise / float(area.sum())  # few noisy samples say little about twelve numbers
+    area_map = _robust_map(source, result, area, ridge)
+    inner = _box(np.minimum(rest, _energy(result - _colours(area_map, source))), grain)[area > 0.5]
+    constant = np.zeros((3, 4), np.float32)
+    constant[:, 3] = [np.median(channel[area > 0.5]) for channel in result]
+    inner_noise = max(noise, min(float(np.median(inner)), settings.inner_noise_ceiling**2))
+    return [picture_map, area_map, constant], noise, inner_noise
+
+
+def _blended(candidates: list[Array], errors: Array, best: Array, noise: float) -> Array:
+    """Each place takes the map that explains it best: (n, h, w) errors -> (3, 4, h, w) maps, soft at the borders."""
+    weights = np.exp((best - errors) / (0.25 * noise + 0.1 * best + 1e-6))
+    blended: Array = np.einsum("nij,nhw->ijhw", np.stack(candidates), weights / weights.sum(axis=0))
+    return blended
+
+
+def _tone_change(unchanged: Array, best: Array, noise: float, is_whole_tone: bool) -> Array:
+    """Where a colour map explains the result better than no change at all; the picture's majority has the benefit."""
+    floor = 0.2 * noise + 1e-4
+    if is_whole_tone:
+        return 1 - _step((best - unchanged) / (np.maximum(best - noise, 0) + floor), 0.15, 0.5)
+    return _step((unchanged - best) / (np.maximum(unchanged - noise, 0) + floor), 0.15, 0.5)
+
+
+def _strong_change(energy: Array, noise: float, grain: int, settings: RestoreSettings) -> Array:
+    """Soft threshold on a difference, above the noise and above what is slight beside the strongest change."""
+    difference = np.sqrt(_box(energy, grain))
+    floor = max(2 * noise**0.5 + settings.threshold, settings.peak_share * float(np.quantile(difference, 0.995)))
+    return _step(difference, floor, 1.5 * floor + settings.threshold)
+
+
+def _support(energy: Array, grain: int) -> Array:
+    """0 where the difference is nil in a pixel and its neighbours, rising to 1 inside the rest."""
+    support = _dilated((energy > 0).astype(np.float32), 1)
+    return support * _step(_box(support, grain), 0.4, 0.9)
+
+
+def _lost_structure(
+    predicted: Array, result: Array, weight: Array, noise: float, reach: int, settings: RestoreSettings
+) -> Array:
+    """How much of the mapped source's structure is *not* in the result, inside the weighted area: (h, w) in [0, 1].
+
+    The structure term of SSIM (Wang et al. 2004) with the larger variance below the line, so that a blur counts as a
+    loss too. Only covariances enter, which independent noise on the result leaves alone.
+    """
+    mean_weight = _box(weight, reach)
+    p, r = (x - _box(weight * x, reach) / mean_weight for x in (predicted, result))
+    cov, var_p, var_r = (_evidence(weight * (x * y).sum(axis=0), reach) for x, y in ((p, r), (p, p), (r, r)))
+    total = _evidence(weight, reach)
+    noise_energy = 3 * noise * total
+    floor = 0.5 * noise_energy + 1e-4 * total
+    return 1 - _step((cov + floor) / (np.maximum(var_p, var_r - noise_energy) + floor), *settings.agreement)
+
+
+def _whole_picture_is_new(
+    predicted: Array, result: Array, noise: float, reach: int, is_whole_tone: bool, settings: RestoreSettings
+) -> float:
+    """1 when no map carries the picture's structure: mirrored, blurred, pixelated, another scene; 0 when one does.
+
+    Mirroring shows in most structured places; a blur only in the finest structure (what a 3x3 mean removes), where
+    the share of the source's that the result still has is a regression slope, hence safe from independent noise.
+    """
+    p = predicted - _box(predicted, reach)
+    structured = _evidence((p * p).sum(axis=0), reach) / _evidence(np.ones_like(p[0]), reach)
+    confidence = structured / (structured + 12 * noise + 1e-3)
+    lost = _lost_structure(predicted, result, np.ones_like(p[0]), noise, reach, settings)
+    lost_share = float((confidence * lost).sum() / confidence.sum())
+    fine_p, fine_r = predicted - _box(predicted, 1), result - _box(result, 1)
+    fine = float((fine_p**2).sum()) + 1e-9
+    kept, amount = float((fine_p * fine_r).sum()) / fine, float((fine_r**2).sum()) / fine
+    is_blurred = 1 - _ramp(kept, 0.25, 0.35)
+    if not is_whole_tone:  # low-contrast tone edits lose fine structure to the codec; without one 0.6 is a clear loss
+        is_blurred = max(is_blurred, (1 - _ramp(kept, 0.5, 0.65)) * (1 - _ramp(amount, 0.6, 0.8)))
+    return max(_ramp(lost_share, 0.3, 0.5), is_blurred)
+
+
+# Colour maps
+
+
+def _colours(colour_map: Array, colours: Array) -> Array:
+    """Apply one (3, 4) map to (3, h, w), clipped."""
+    mapped: Array = np.clip(np.tensordot(colour_map[:, :3], colours, 1) + colour_map[:, 3, None, None], -1, 1)
+    return mapped
+
+
+def _robust_map(source: Array, result: Array, weight: Array, ridge: float, rounds: int = 8) -> Array:
+    """Weighted least squares of result on (source, 1), ridged towards identity, as a (3, 4) map.
+
+    Samples are averaged over 3x3 pixels first: noise in the source flattens slopes. Outliers fade (Geman and McClure
+    weights on the median error). A clipped result says nothing about slope: such samples and their neighbours, over
+    which a codec smears the kink, hardly count, nor do those that the map itself sends beyond the range.
+    """
+    step = max(1, min(source.shape[1:]) // 128)  # 128x128 samples are plenty for twelve numbers
+    clipped = _dilated(_step(np.abs(result), 0.9, 1.0), 1)[:, ::step, ::step].reshape(3, -1)
+    x, y = (_box(each, step)[:, ::step, ::step].reshape(3, -1).astype(np.float64) for each in (source, result))
+    x = np.concatenate([x, np.ones_like(x[:1])])  # (4, n)
+    start = weight[::step, ::step].reshape(-1) * np.maximum(1 - clipped, 0.02) + 1e-9  # (3, n)
+    trust, penalty = start, ridge * np.diag([1, 1, 1, 1e-3])
+    fitted = IDENTITY.astype(np.float64)
+    for _ in range(rounds):
+        for k in range(3):
+            weighted = x * trust[k]
+            pull = penalty * trust[k].sum()
+            fitted[k] = np.linalg.solve(weighted @ x.T + pull, weighted @ y[k] + pull @ IDENTITY[k])
+        straight = fitted @ x
+        error = ((np.clip(straight, -1, 1) - y) ** 2).sum(axis=0)
+        is_beyond = (np.abs(straight) > 1) & (straight * y > 0) & (np.abs(y) > 0.85)
+        trust = start / (1 + error / (4 * _weighted_median(error, start.min(axis=0)) + 1e-4)) ** 2 * ~is_beyond + 1e-12
+    return fitted.astype(np.float32)
+
+
+def _local_maps(source: Array, rest: Array, noise: float, settings: RestoreSettings) -> Array:
+    """Local affine maps from source to what the global maps left over, both (3, h, w): (3, 4, h, w).
+
+    The guided filter for a colour guide (He, Sun, Tang, "Guided Image Filtering", TPAMI 2013, eq. 19 to 21), applied
+    to the photograph instead of the guide as in the fast form (He and Sun, 1505.00996). Where a window's map explains
+    little more than noise would, it is faded out (Wiener gain).
+    """
+    radius = max(1, round(settings.window * min(source.shape[1:])))
+    mean_s, mean_e = _box(source, radius), _box(rest, radius)
+    cov_ss = _box(source[:, None] * source, radius) - mean_s[:, None] * mean_s
+    cov_es = _box(rest[:, None] * source, radius) - mean_e[:, None] * mean_s
+    ridged = np.moveaxis(cov_ss, (0, 1), (-2, -1)) + np.eye(3, dtype=np.float32) * (settings.local_ridge + noise)
+    gains = np.linalg.solve(ridged, np.moveaxis(cov_es, (0, 1), (-1, -2)))  # (h, w, source, rest)
+    gains = np.moveaxis(gains, (-1, -2), (0, 1)).astype(np.float32)
+    offsets = mean_e - (gains * mean_s).sum(axis=1)
+    power = (mean_e**2).sum(axis=0) + (gains * cov_es).sum(axis=(0, 1))
+    belief = np.clip(1 - 3 * noise * settings.shrinkage / np.maximum(power, 1e-9), 0, 1)
+    return _box(np.concatenate([gains, offsets[:, None]], axis=1) * belief, radius)
+
+
+# Windows and steps
+
+
+def _energy(difference: Array) -> Array:
+    """Mean square over the channels of (3, h, w)."""
+    energy: Array = (difference * difference).mean(axis=0)
+    return energy
+
+
+def _evidence(energy: Array, radius: int) -> Array:
+    """Sum of an (h, w) energy over nested windows: the near decides, the far speaks where the near is silent."""
+    evidence: Array = _box(energy, radius) + 0.1 * _box(energy, 3 * radius) + 0.01 * energy.mean()
+    return evidence
+
+
+def _box(x: Array, radius: int) -> Array:
+    """Mean over (2 radius + 1) squared windows of the last two axes, cut off at the borders; any radius, same cost."""
+    for axis in (-2, -1):
+        n = x.shape[axis]
+        total = np.cumsum(np.moveaxis(x, axis, -1), axis=-1, dtype=np.float64)
+        total = np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)
+        start, end = np.maximum(np.arange(n) - radius, 0), np.minimum(np.arange(n) + radius + 1, n)
+        x = np.moveaxis((total[..., end] - total[..., start]) / (end - start), -1, axis).astype(np.float32)
+    return x
+
+
+def _dilated(x: Array, radius: int) -> Array:
+    """Maximum over (2 radius + 1) squared windows of the last two axes."""
+    planes = torch.from_numpy(np.ascontiguousarray(x)).reshape(1, -1, *x.shape[-2:])
+    dilated: Array = F.max_pool2d(planes, 2 * radius + 1, 1, radius).reshape(x.shape).numpy()
+    return dilated
+
+
+def _pooled(x: Array, factor: int) -> Array:
+    """Mean over factor squared blocks; a rest at the far borders makes a smaller block."""
+    if factor == 1:
+        return x
+    pooled: Array = F.avg_pool2d(torch.from_numpy(np.ascontiguousarray(x)), factor, ceil_mode=True).numpy()
+    return pooled
+
+
+def _resized(x: Array, size: tuple[int, ...]) -> Array:
+    """(C, h, w) bilinear, pixel areas aligned, to (C, *size)."""
+    resized: Array = F.interpolate(torch.from_numpy(x)[None], size, mode="bilinear")[0].numpy()
+    return resized
+
+
+def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def _step(x: Array, start: float, end: float) -> Array:
+    """0 below start, 1 above end, smooth between (3t^2 - 2t^3)."""
+    t = np.clip((x - np.float32(start)) / np.float32(end - start), 0, 1)
+    smooth: Array = t * t * (3 - 2 * t)
+    return smooth
+
+
+def _ramp(x: float, start: float, end: float) -> float:
+    return float(_step(np.array([x], np.float32), start, end)[0])

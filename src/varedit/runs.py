@@ -1,0 +1,143 @@
+"""One batch of edits with one scale schedule, carried from photographs to results.
+
+The methods stand in the order of an edit. A run holds the state that lies between its steps; the editor holds none, so
+that any number of runs may share it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from varedit.editor import Editor
+from varedit.fit import Fit, FitMode, fit_picture
+from varedit.generation import GeneratedScale, generate
+from varedit.requests import EditRequest
+from varedit.restore import Restored, restore
+from varedit.sampling import BatchSampler, draw_uniforms
+from varedit.scales import Template
+from varedit.text import Tokens
+from varedit.text_features import TextFeatures
+
+
+@dataclass
+class EditRun:
+    """Edits of one template.
+
+    Attributes:
+        editor: the model.
+        requests: B edits.
+        template: the schedule that all of them use.
+        fit: how the photographs are brought to the model's size.
+        seconds: time spent in each stage so far.
+        notes: per edit, what the user should know of the instruction.
+        fits: per edit, the geometry of its photograph.
+        source: (B, d, H, W) encoded photographs.
+        features: (B, d, H, W) the sum of codes so far.
+        bits: the bits of every scale so far, (B, d, h_k, w_k) bool.
+    """
+
+    editor: Editor
+    requests: list[EditRequest]
+    template: Template
+    fit: FitMode
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[tuple[str, ...]] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
+    source: Tensor = field(default_factory=lambda: torch.empty(0))
+    features: Tensor = field(default_factory=lambda: torch.empty(0))
+    bits: list[Tensor] = field(default_factory=list)
+
+    @torch.inference_mode()
+    def encode(self) -> None:
+        """Fit the photographs to the template and encode them."""
+        with self._timed("encode"):
+            height, width = (side * self.editor.config.token_pixels for side in self.template.schedule.final)
+            fitted = [
+                fit_picture(request.picture.rgb, (width, height), mode=self.fit, name=request.picture.name)
+                for request in self.requests
+            ]
+            self.fits = [fit for _, fit in fitted]
+            pixels = torch.from_numpy(np.stack([pixels for pixels, _ in fitted])).to(self.editor.device)
+            self.source = self.editor.autoencoder.encode(pixels)
+
+    def scales(self) -> Iterator[GeneratedScale]:
+        """Read the instructions, then draw scale after scale; features are kept up to date between them."""
+        schedule = self.template.schedule
+        sampler = BatchSampler.of([request.sampling for request in self.requests], len(schedule), self.editor.device)
+        with self._timed("text"), torch.inference_mode():
+            text, unconditional = self._read_instructions(needs_guidance=bool((sampler.guidance != 1).any()))
+        bits = self.editor.config.transformer.token_bits
+        drawn = draw_uniforms([request.generator for request in self.requests], schedule.lengths, bits)
+        loop = generate(
+            self.editor.transformer,
+            self.editor.quantizer(self.template),
+            self.editor.layout(self.template),
+            self.source,
+            text,
+            unconditional,
+            sampler,
+            [uniforms.to(self.editor.device) for uniforms in drawn],
+        )
+        while True:
+            with self._timed("scales"):
+                state = next(loop, None)
+            if state is None:
+                return
+            self.bits.append(state.bits)
+            yield state
+            self.features = state.features
+
+    def decoded(self) -> NDArray[np.float32]:
+        """The features so far as pixels (B, 3, h, w) in [-1, 1]."""
+        with self._timed("decode"), torch.inference_mode():
+            return self.editor.decode(self.features).numpy()
+
+    def raw(self, decoded: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+        """The decoder's output (B, 3, h, w) at each photograph's own size; masks limit it."""
+        results = []
+        for request, fit, pixels in zip(self.requests, self.fits, decoded, strict=True):
+            result = fit.undo(pixels)
+            if request.mask is not None:
+                share = request.mask[..., None]
+                blend = request.picture.rgb * (1 - share) + result * share
+                result = np.rint(blend).astype(np.uint8)
+            results.append(result)
+        return results
+
+    def restored(self, decoded: NDArray[np.float32]) -> list[Restored]:
+        """The change that the decoder's output (B, 3, h, w) shows, carried to each photograph's own pixels."""
+        with self._timed("decode"), torch.inference_mode():
+            unedited = self.editor.quantizer(self.template).encode(self.source).running[-1]
+            sources = self.editor.decode(unedited).numpy()
+        with self._timed("restore"):
+            return [
+                restore(request.picture.rgb, source, result, upsample=fit.resize_to_source, mask=request.mask)
+                for request, fit, source, result in zip(self.requests, self.fits, sources, decoded, strict=True)
+            ]
+
+    def _read_instructions(self, needs_guidance: bool) -> tuple[TextFeatures, TextFeatures | None]:
+        tokens: Tokens = self.editor.text_encoder.tokenize([request.instruction for request in self.requests])
+        self.notes = list(tokens.notes)
+        text: TextFeatures = self.editor.text_encoder(tokens)
+        if not needs_guidance:
+            return text, None
+        unconditional = self.editor.transformer.unconditional_text(text.lengths)
+        negatives = [index for index, request in enumerate(self.requests) if request.negative is not None]
+        if not negatives:
+            return text, unconditional
+        written = [str(self.requests[index].negative) for index in negatives]
+        return text, unconditional.replaced(negatives, self.editor.text_encoder(self.editor.text_encoder.tokenize(written)))
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
