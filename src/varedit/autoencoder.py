@@ -60,7 +60,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Two middle blocks, levels from coarse to fine with one residual block more than the encoder's, projection to RGB."""
+    """Two middle blocks, levels from coarse to fine (one residual block more than the encoder's), projection to RGB."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class PixelNorm(nn.Module):
 
 
 def make_norm(width: int, kind: str) -> nn.Module:
-    """ "group": 32 groups, or 24 where 32 does not divide the width; "pixel": no spatial statistics."""
+    """Group norm with 32 groups (24 where 32 does not divide the width), or "pixel" norm without spatial statistics."""
     if kind == "pixel":
         return PixelNorm(width)
     return nn.GroupNorm(32 if width % 32 == 0 else 24, width, eps=NORM_EPS)

@@ -160,7 +160,9 @@ class EditorConfig:
     def __post_init__(self) -> None:
         merged = self.autoencoder.latent_channels * (4 if self.patch_merge else 1)
         if self.transformer.token_bits != merged:
-            raise ConfigError(f"token_bits is {self.transformer.token_bits}, but the autoencoder's latents give {merged}")
+            raise ConfigError(
+                f"token_bits is {self.transformer.token_bits}, but the autoencoder's latents give {merged}"
+            )
         for template in self.templates.templates:
             if len(template.schedule) > self.transformer.level_rows:
                 raise ConfigError(
@@ -195,7 +197,7 @@ class EditorConfig:
         version = values.pop("format_version", 0)
         if not isinstance(version, int) or version > FORMAT_VERSION:
             raise ConfigError(f"this model folder has format version {version}; upgrade varedit to read it")
-        parts = {
+        parts: dict[str, type[ConfigSection]] = {
             "autoencoder": AutoencoderConfig,
             "transformer": TransformerConfig,
             "schedule": ScheduleConfig,
@@ -205,5 +207,5 @@ class EditorConfig:
         missing = sorted({"name", "autoencoder", "transformer", "schedule"} - set(values))
         if unknown or missing:
             raise ConfigError(f"config.json has unknown key(s) {unknown} or lacks key(s) {missing}")
-        built = {key: parts[key].from_dict(value) if key in parts else value for key, value in values.items()}
+        built: dict[str, Any] = {key: parts[key].from_dict(value) if key in parts else value for key, value in values.items()}
         return cls(**built)

@@ -70,4 +70,6 @@ class MissingExtra(ModelError):
     """An optional part of the package is needed and not installed."""
 
     def __init__(self, purpose: str, extra: str) -> None:
-        super().__init__(f"{purpose} needs an optional part of varedit. Install it with: pip install 'varedit[{extra}]'")
+        super().__init__(
+            f"{purpose} needs an optional part of varedit. Install it with: pip install 'varedit[{extra}]'"
+        )

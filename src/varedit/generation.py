@@ -63,11 +63,12 @@ def generate(
     cache = transformer.prefill(_repeated(tokens, branches), both_texts, layout)
     features = torch.zeros_like(source)
     for scale, grid in enumerate(layout.schedule):
-        inputs = None if scale == 0 else latents_to_tokens(quantizer.step_input(features, scale), merge)
-        residuals = None
+        inputs = residuals = None
+        if scale > 0:
+            inputs = _repeated(latents_to_tokens(quantizer.step_input(features, scale), merge), branches)
         if transformer.config.source_residual:
-            residuals = latents_to_tokens(quantizer.residual(source, features, scale), merge)
-        logits = transformer.step(_repeated(inputs, branches), cache, _repeated(residuals, branches))
+            residuals = _repeated(latents_to_tokens(quantizer.residual(source, features, scale), merge), branches)
+        logits = transformer.step(inputs, cache, residuals)
         conditional, *rest = logits.chunk(branches)
         guided = sampler.guided(conditional, rest[0] if rest else None, scale)
         drawn = sampler.bits(guided, uniforms[scale])
@@ -77,6 +78,6 @@ def generate(
         features = state.features
 
 
-def _repeated(tokens: Tensor | None, branches: int) -> Tensor | None:
+def _repeated(tokens: Tensor, branches: int) -> Tensor:
     """The same tokens for both guidance branches: all conditional items first, then all unconditional ones."""
-    return tokens if tokens is None or branches == 1 else torch.cat([tokens] * branches)
+    return tokens.repeat(branches, 1, 1) if branches > 1 else tokens

@@ -56,11 +56,15 @@ def _fetched(name: str, download: dict[str, Any]) -> ModelSource:
     try:
         folder = Path(snapshot_download(name, allow_patterns=_PATTERNS, **download))
     except GatedRepoError as error:
-        raise ModelError(f"{name} asks for consent to its terms; give it on the hub, then log in: hf auth login") from error
+        raise ModelError(
+            f"{name} asks for consent to its terms; give it on the hub, then log in: hf auth login"
+        ) from error
     except RevisionNotFoundError as error:
         raise ModelError(f"{name} has no revision {download.get('revision')!r}") from error
     except RepositoryNotFoundError as error:
-        raise ModelError(f"there is no model {name} on the hub, or it is private; log in with: hf auth login") from error
+        raise ModelError(
+            f"there is no model {name} on the hub, or it is private; log in with: hf auth login"
+        ) from error
     except HFValidationError as error:
         raise ModelError(f"{name} is neither a folder nor a valid hub name") from error
     except LocalEntryNotFoundError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -192,14 +192,31 @@ class VAREditPipeline:
 
         Raises: VAREditError of the kind that fits what was wrong.
         """
+        _check_output_type(output_type)
         requests, options = self.requests(image, prompt, **settings)
+        output = self.edit(requests, options, output_type=output_type, callback_on_step_end=callback_on_step_end)
+        return output if return_dict else output.to_tuple()
+
+    def edit(
+        self,
+        requests: list[EditRequest],
+        options: RunOptions,
+        *,
+        output_type: OutputType = "pil",
+        callback_on_step_end: StepCallback | None = None,
+    ) -> EditOutput:
+        """Carry out single edits made by `requests`, of any mixture of seeds, settings and aspect ratios.
+
+        Edits of one template run as one batch; each result equals that of the same edit alone.
+        """
         outputs: list[tuple[list[int], EditOutput]] = []
         for places, run in self._runs(requests, options.fit):
             for event in self._events(run, options, output_type, callback_on_step_end):
                 if event.output is not None:
                     outputs.append((places, event.output))
-        output = _merged(outputs, output_type)
-        return output if return_dict else output.to_tuple()
+        output = _merged(outputs)
+        output.images = _typed(output.images, output_type)
+        return output
 
     def stream(
         self, image: Images, prompt: str | Sequence[str], *, output_type: OutputType = "pil", **settings: Any
@@ -210,11 +227,12 @@ class VAREditPipeline:
 
         Raises: as a call does, before the first event.
         """
+        _check_output_type(output_type)
         requests, options = self.requests(image, prompt, **settings)
         runs = list(self._runs(requests, options.fit))
         if len(runs) > 1:
             raise UsageError("a stream takes images of one aspect ratio; call the pipeline, or stream them one by one")
-        return self._events(runs[0][1], options, output_type, None)
+        return self._typed_events(runs[0][1], options, output_type)
 
     def requests(
         self,
@@ -311,6 +329,12 @@ class VAREditPipeline:
                 _previews=lambda: [Image.fromarray(pixels) for pixels in run.raw(run.decoded())],
             )
 
+    def _typed_events(self, run: EditRun, options: RunOptions, output_type: OutputType) -> Iterator[ScaleEvent]:
+        for event in self._events(run, options, output_type, None):
+            if event.output is not None:
+                event.output.images = _typed(event.output.images, output_type)
+            yield event
+
     def _finished(self, run: EditRun, options: RunOptions, output_type: OutputType) -> EditOutput:
         images: list[Any]
         change_maps: list[Image.Image | None] = [None] * len(run.requests)
@@ -371,8 +395,8 @@ def _size(width: int | None, height: int | None) -> tuple[int, int] | None:
     return width, height
 
 
-def _merged(outputs: list[tuple[list[int], EditOutput]], output_type: OutputType) -> EditOutput:
-    """The outputs of several runs in the order of the call, in the type that was asked for."""
+def _merged(outputs: list[tuple[list[int], EditOutput]]) -> EditOutput:
+    """The outputs of several runs in the order of the call."""
     order = sorted((place, run, item) for run, (places, _) in enumerate(outputs) for item, place in enumerate(places))
 
     def gathered(name: str) -> list[Any]:
@@ -382,10 +406,13 @@ def _merged(outputs: list[tuple[list[int], EditOutput]], output_type: OutputType
     for _, output in outputs:
         for stage, seconds in output.timings.items():
             timings[stage] = timings.get(stage, 0.0) + seconds
-    names = ("seeds", "change_maps", "schedules", "settings", "notes")
-    return EditOutput(
-        images=_typed(gathered("images"), output_type), timings=timings, **{name: gathered(name) for name in names}
-    )
+    names = ("images", "seeds", "change_maps", "schedules", "settings", "notes")
+    return EditOutput(timings=timings, **{name: gathered(name) for name in names})
+
+
+def _check_output_type(output_type: str) -> None:
+    if output_type not in get_args(OutputType):
+        raise UsageError(f"output_type must be one of {', '.join(get_args(OutputType))}, not {output_type!r}")
 
 
 def _typed(images: list[Any], output_type: OutputType) -> Any:
@@ -394,8 +421,6 @@ def _typed(images: list[Any], output_type: OutputType) -> Any:
         return images
     if output_type == "pil":
         return [Image.fromarray(image) for image in images]
-    if output_type not in ("np", "pt"):
-        raise UsageError(f"output_type must be pil, np, pt or bits, not {output_type!r}")
     arrays: list[NDArray[np.float32]] = [image.astype(np.float32) / 255 for image in images]
     same_size = len({array.shape for array in arrays}) == 1
     if output_type == "np":

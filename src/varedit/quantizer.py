@@ -78,7 +78,7 @@ class MultiScaleQuantizer:
 
     def codes(self, bits: Tensor, scale: int) -> Tensor:
         """Bits (B, d, h, w) as vectors of length step_decay ** scale: plus or minus 1/sqrt(d) where the decay is 1."""
-        step = self.step_decay**scale / self.channels**0.5
+        step: float = self.step_decay**scale / self.channels**0.5
         return (bits.float() * 2 - 1) * step
 
     def add(self, running: Tensor, bits: Tensor, scale: int) -> Tensor:
@@ -98,7 +98,10 @@ def resize_bilinear(latents: Tensor, grid: Grid) -> Tensor:
 
 
 def latents_to_tokens(latents: Tensor, merge: int) -> Tensor:
-    """(B, d, merge * h, merge * w) -> (B, h * w, d * merge**2), row-major; channel index c * merge**2 + dy * merge + dx."""
+    """(B, d, merge * h, merge * w) -> (B, h * w, d * merge**2), row-major.
+
+    Latent channel c at (dy, dx) of its square becomes token channel c * merge**2 + dy * merge + dx.
+    """
     return F.pixel_unshuffle(latents, merge).flatten(2).transpose(1, 2)
 
 

@@ -67,8 +67,8 @@ def edit_requests(
 
     Raises: UsageError, ImageError, InputMissing.
     """
-    images = _as_list(image, (Sequence,), single=(str, bytes))
-    prompts = _as_list(prompt, (Sequence,), single=(str,))
+    images = _as_list(image, single=(str, bytes))
+    prompts = _as_list(prompt, single=(str,))
     pairs = max(len(images), len(prompts))
     if not images or not prompts or {len(images), len(prompts)} - {1, pairs}:
         raise UsageError(f"{len(images)} images do not go with {len(prompts)} prompts; give as many, or one of either")
@@ -143,13 +143,13 @@ def _resized(picture: Picture, size: tuple[int, int] | None) -> Picture:
     return read_image(image, name=picture.name)
 
 
-def _as_list(value: Any, kinds: tuple[type, ...], *, single: tuple[type, ...]) -> list[Any]:
-    return list(value) if isinstance(value, kinds) and not isinstance(value, single) else [value]
+def _as_list(value: Any, *, single: tuple[type, ...]) -> list[Any]:
+    return [value] if isinstance(value, single) or not isinstance(value, Sequence) else list(value)
 
 
 def _spread(value: Any, count: int, name: str, *, single: tuple[type, ...]) -> list[Any]:
     """One value for all, or a list of one value each."""
-    values = _as_list(value, (Sequence,), single=single)
+    values = _as_list(value, single=single)
     if len(values) not in (1, count):
         raise UsageError(f"{name} has {len(values)} values for {count} edits; give one, or one each")
     return values * count if len(values) == 1 else values

@@ -119,7 +119,7 @@ def _check(photograph: NDArray[Any], source: Array, result: Array, mask: Array |
 def _applied(
     layers: Array, photograph: NDArray[Any], decoded_result: Array, upsample: Upsample, mask: Array | None
 ) -> Restored:
-    """Apply the edit one output channel at a time, so that only a few maps of the photograph's size exist at once."""
+    """Apply the edit one channel and one layer at a time: only a few arrays of the photograph's size exist at once."""
     change = upsample(layers[CHANGE : CHANGE + 1])[0]
     if mask is not None:
         change = change * mask.astype(np.float32)
@@ -127,27 +127,26 @@ def _applied(
     touched = _bounding_box(change > 0)
     if touched is None:
         return Restored(restored, np.zeros(change.shape, np.uint8))
+
+    def full(layer: Array) -> Array:
+        plane: Array = upsample(layer[None])[0][touched]
+        return plane
+
     window = change[touched]
-    new = upsample(layers[NEW:])[0][touched] if layers[NEW].any() else None
+    new = full(layers[NEW]) if layers[NEW].any() else None
     half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
     colours = [photograph[(*touched, k)].astype(np.float32) / half - 1 for k in range(3)]
     for k in range(3):
-        value = _mapped(upsample(layers[4 * k : 4 * k + 4])[(slice(None), *touched)], colours)
+        value = full(layers[4 * k + 3])
+        for j in range(3):
+            value += full(layers[4 * k + j]) * colours[j]
+        np.clip(value, -1, 1, out=value)
         if new is not None:
-            value += new * (upsample(decoded_result[k : k + 1])[0][touched] - value)
+            value += new * (np.clip(full(decoded_result[k]), -1, 1) - value)
         levels = photograph[(*touched, k)].astype(np.float32)
-        levels += window * (np.clip(value, -1, 1, out=value) * half + half - levels)  # exact where window is 0
+        levels += window * (value * half + half - levels)  # exact where window is 0
         restored[(*touched, k)] = np.rint(levels, out=levels)
     return Restored(restored, np.ceil(np.clip(change, 0, 1) * 255).astype(np.uint8))
-
-
-def _mapped(maps: Array, colours: list[Array]) -> Array:
-    """One channel of the affine field: (4, H, W) maps and three (H, W) colours -> (H, W), clipped."""
-    value = maps[3].copy()
-    for gain, colour in zip(maps[:3], colours, strict=True):
-        value += gain * colour
-    clipped: Array = np.clip(value, -1, 1, out=value)
-    return clipped
 
 
 def _bounding_box(where: NDArray[np.bool_]) -> tuple[slice, slice] | None:

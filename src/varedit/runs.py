@@ -134,7 +134,9 @@ class EditRun:
         if not negatives:
             return text, unconditional
         written = [str(self.requests[index].negative) for index in negatives]
-        return text, unconditional.replaced(negatives, self.editor.text_encoder(self.editor.text_encoder.tokenize(written)))
+        return text, unconditional.replaced(
+            negatives, self.editor.text_encoder(self.editor.text_encoder.tokenize(written))
+        )
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -112,8 +112,13 @@ def guide(conditional: Tensor, unconditional: Tensor, strength: Tensor | float) 
     return strength * conditional + (1 - strength) * unconditional
 
 
-def filtered_probability(logits: Tensor, top_p: Tensor | float) -> Tensor:
-    """Probability of bit 1 (...,) from logits (..., 2), after top-p: an outcome of at most 1 - top_p is dropped."""
+def filtered_probability(logits: Tensor, top_p: Tensor) -> Tensor:
+    """Probability of bit 1 from logits (..., 2), after top-p: an outcome of at most 1 - top_p is never drawn.
+
+    Args:
+        logits: (..., 2).
+        top_p: broadcasts to (...,); 1 is off.
+    """
     probability = torch.sigmoid(logits[..., 1] - logits[..., 0])
     rare = 1 - top_p  # 0 where the filter is off: drops nothing that could ever be drawn
     probability = torch.where(probability <= torch.minimum(rare, 1 - probability), 0.0, probability)
@@ -140,7 +145,7 @@ def _listed(value: PerScale) -> list[float]:
 
 
 def _check(name: str, number: float, low: float, high: float) -> None:
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    if isinstance(number, bool) or not math.isfinite(number):
         raise UsageError(f"{name} must be a finite number, not {number!r}")
     if not low <= number <= high:
         raise UsageError(f"{name} is {number}; it must be from {low:g} to {high:g}")

@@ -24,7 +24,9 @@ class ScaleSchedule:
             raise ConfigError("a scale schedule needs at least one scale")
         for coarse, fine in zip(((1, 1), *self.grids), self.grids, strict=False):
             if fine[0] < coarse[0] or fine[1] < coarse[1]:
-                raise ConfigError(f"scale {fine[0]}x{fine[1]} may not be smaller than {coarse[0]}x{coarse[1]} before it")
+                raise ConfigError(
+                    f"scale {fine[0]}x{fine[1]} may not be smaller than {coarse[0]}x{coarse[1]} before it"
+                )
 
     @classmethod
     def from_grids(cls, grids: Iterable[Sequence[int]]) -> ScaleSchedule:

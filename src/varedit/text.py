@@ -129,5 +129,7 @@ def clean_instruction(text: str) -> str:
     if not cleaned:
         raise UsageError('the instruction is empty; say what to change, such as "make it black and white"')
     if len(cleaned) > MAX_CHARACTERS:
-        raise UsageError(f"the instruction has {len(cleaned)} characters; at most {MAX_CHARACTERS} are read. Shorten it.")
+        raise UsageError(
+            f"the instruction has {len(cleaned)} characters; at most {MAX_CHARACTERS} are read. Shorten it."
+        )
     return cleaned

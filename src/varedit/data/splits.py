@@ -8,7 +8,7 @@ from typing import Literal
 Split = Literal["train", "validation", "test"]
 
 # These ship as examples, so a model that has seen them would flatter itself in every demonstration.
-EXAMPLES = ("chelsea", "coffee", "rocket", "astronaut", "seeding", "wesaturate")
+EXAMPLES = ("chelsea", "coffee", "rocket", "astronaut", "seeding", "wesaturate", "blossom", "bliznaca")
 
 
 def split_of(name: str) -> Split:

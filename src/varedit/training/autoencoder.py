@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varedit.autoencoder import Autoencoder
-from varedit.editor import latent_quantizer
-from varedit.training.batches import StepBatch, PairSource, pair_batch, training_batches
 from varedit.checkpoints import save_weights
+from varedit.editor import latent_quantizer
+from varedit.training.batches import PairSource, StepBatch, pair_batch, training_batches
 from varedit.training.loop import Metrics, OnStep, Trained, train
 from varedit.training.recipe import Recipe
 from varedit.training.run import RunFolder, picture_grid
@@ -36,7 +36,9 @@ def train_autoencoder(
         on_step: told (step, steps, metrics) after each step.
     """
     run = RunFolder(folder, recipe.text)
-    trained = train(AutoencoderTask(recipe, train_pairs, validation_pairs, run), recipe.autoencoder_training, run, on_step)
+    trained = train(
+        AutoencoderTask(recipe, train_pairs, validation_pairs, run), recipe.autoencoder_training, run, on_step
+    )
     save_weights(trained.weights, folder / "autoencoder")
     return trained
 

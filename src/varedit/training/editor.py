@@ -118,8 +118,8 @@ class EditorTask:
             len(batch.sources), quantizer.channels, quantizer.grids, self.settings.flip_strength, generator
         )
         with torch.no_grad():
-            features = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
-            forced = self.teacher_forced(*features, batch.template, quantizer, flips)
+            source, target = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
+            forced = self.teacher_forced(source, target, batch.template, quantizer, flips)
         dropped = torch.rand(len(batch.sources), generator=generator) < self.settings.text_dropout
         # The fused attention's backward pass is slower on CPUs than the plain formula at these lengths.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
@@ -174,17 +174,17 @@ class EditorTask:
         self.averaged.load_state_dict(weights)
         batch, template = self.held_out, self.held_out.template
         quantizer = latent_quantizer(self.recipe.editor, template)
-        features = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
-        forced = self.teacher_forced(*features, template, quantizer)
+        source, target = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
+        forced = self.teacher_forced(source, target, template, quantizer)
         kept = torch.zeros(len(batch.sources), dtype=torch.bool)
         logits = self.logits(self.averaged, forced, batch.instructions, template, kept)
         numbers = _accuracies(logits, forced.labels, (forced.residuals > 0) == forced.labels)
         right = (logits[..., 1] > logits[..., 0]) == forced.labels
         for scale, part in enumerate(right.split(list(template.schedule.lengths), dim=1)):
             numbers[f"accuracy_{scale + 1}"] = round(part.float().mean().item(), 4)
-        results = self.edited(features[0], batch.instructions, template, quantizer)
-        targets = self.autoencoder.decode(quantizer.encode(features[1]).running[-1])
-        sources = self.autoencoder.decode(quantizer.encode(features[0]).running[-1])
+        results = self.edited(source, batch.instructions, template, quantizer)
+        targets = self.autoencoder.decode(quantizer.encode(target).running[-1])
+        sources = self.autoencoder.decode(quantizer.encode(source).running[-1])
         to_target = (results - targets).abs().mean(dim=(1, 2, 3))
         to_source = (results - sources).abs().mean(dim=(1, 2, 3))
         self.run.save_picture(f"step-{step:06d}", picture_grid([batch.sources[:16], results[:16], batch.targets[:16]]))

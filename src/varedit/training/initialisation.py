@@ -41,7 +41,7 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
     transformer.head.weight.mul_(HEAD_SHARE)
     for block in transformer.blocks:
         assert isinstance(block, Block)
-        for last in (block.attention.project, block.cross_attention.project, block.feed_forward[2]):
+        for last in (block.attention.project, block.cross_attention.project, block.feed_forward.narrow):
             last.weight.mul_((2 * config.depth) ** -0.5)
         block.modulation_offset.normal_(std=OFFSET_SHARE * config.width**-0.5, generator=generator)
         block.modulation_offset[:, :, :2] += initial_gain  # attention gain, feed-forward gain

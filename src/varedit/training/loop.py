@@ -21,7 +21,10 @@ OnStep = Callable[[int, int, Metrics], None]  # (step, steps, metrics)
 class Task(Protocol[Batch]):
     """What is trained: its module, its batches, its loss, and how to look at it."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """The weights."""
+        ...
 
     def batches(self, first_step: int) -> Iterator[Batch]:
         """The batches of steps first_step, first_step + 1, ... to the end."""
@@ -44,9 +47,7 @@ class Trained:
     metrics: Metrics  # of the last validation
 
 
-def train(
-    task: Task[Batch], settings: OptimizerSettings, run: RunFolder, on_step: OnStep | None = None
-) -> Trained:
+def train(task: Task[Batch], settings: OptimizerSettings, run: RunFolder, on_step: OnStep | None = None) -> Trained:
     """Train to the last step, going on from the run's checkpoint if it has one.
 
     Raises:
@@ -73,7 +74,7 @@ def train(
                 f"last checkpoint in {run.path}."
             )
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's own annotation is missing
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(module.parameters(), settings.clip_norm)
         optimizer.step()
         average.update(module)

@@ -9,11 +9,11 @@ from typing import Any
 
 from varedit.config import (
     AutoencoderConfig,
+    ConfigSection,
     EditorConfig,
     GenerationConfig,
     ScheduleConfig,
     TransformerConfig,
-    ConfigSection,
 )
 from varedit.errors import ConfigError, InputMissing
 

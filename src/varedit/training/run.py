@@ -57,7 +57,9 @@ class RunFolder:
             temporary.replace(self.path / CHECKPOINT)
         except (OSError, RuntimeError) as error:
             temporary.unlink(missing_ok=True)
-            raise OutputError(f"the checkpoint in {self.path} cannot be written; the last one is still good: {error}") from error
+            raise OutputError(
+                f"the checkpoint in {self.path} cannot be written; the last one is still good: {error}"
+            ) from error
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, or None in a fresh run."""

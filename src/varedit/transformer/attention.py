@@ -102,7 +102,8 @@ def split_keys_values(x: Tensor, linear: nn.Linear, value_bias: Tensor, num_head
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """(B, L, D) -> (B, N, L, E), heads being contiguous runs of channels."""
-    return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)
+    heads: Tensor = x.unflatten(-1, (num_heads, -1))
+    return heads.transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:

@@ -59,11 +59,7 @@ class Block(nn.Module):
         self.attention = SelfAttention(config.width, config.num_heads)
         self.cross_norm = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.cross_attention = CrossAttention(config.width, config.num_heads)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(config.width, config.ffn_hidden),
-            nn.GELU(approximate="tanh"),
-            nn.Linear(config.ffn_hidden, config.width),
-        )
+        self.feed_forward = FeedForward(config.width, config.ffn_hidden)
 
     def modulate(self, shared: Tensor) -> Modulation:
         """This block's modulation from the shared one, (B, 6, D) float32."""
@@ -83,8 +79,22 @@ class Block(nn.Module):
         x = x + m.attention_gain * self.attention(h, rotary, attend)
         x = x + self.cross_attention(self.cross_norm(x), text.keys, text.values, text.mask)
         h = modulated_norm(x, m.feed_forward_scale, m.feed_forward_shift, self.eps)
-        fed: Tensor = self.feed_forward(h.to(self.feed_forward[0].weight.dtype))
+        fed: Tensor = self.feed_forward(h)
         return x + m.feed_forward_gain * fed
+
+
+class FeedForward(nn.Module):
+    """Widen, GELU in its tanh form, narrow; per token."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.widen = nn.Linear(width, hidden)
+        self.narrow = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = F.gelu(self.widen(x.to(self.widen.weight.dtype)), approximate="tanh")
+        narrowed: Tensor = self.narrow(hidden)
+        return narrowed
 
 
 def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:

@@ -8,6 +8,7 @@ and values are kept apart, and rows [0, S) hold their average at the scale in ha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -71,10 +72,10 @@ class EditCache:
 
 
 def attend_source_groups(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
-    """Source tokens (B, N, S, E) among themselves: one group sees all; of several, each sees itself and coarser ones."""
+    """Source tokens (B, N, S, E) among themselves: each group sees itself and the coarser ones after it."""
     starts = (*layout.source_starts, layout.num_source)
-    groups = zip(starts, starts[1:], strict=False)
-    return torch.cat([attend_all(q[:, :, start:end], k[:, :, start:], v[:, :, start:]) for start, end in groups], dim=2)
+    parts = [attend_all(q[:, :, start:end], k[:, :, start:], v[:, :, start:]) for start, end in pairwise(starts)]
+    return torch.cat(parts, dim=2)
 
 
 def attend_teacher_forced(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, layer: int) -> Tensor:
@@ -82,7 +83,7 @@ def attend_teacher_forced(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayou
     size = layout.num_source
     parts = [attend_source_groups(q[:, :, :size], k[:, :, :size], v[:, :, :size], layout)]
     starts = [size + row for row in layout.target_starts]
-    for scale, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+    for scale, (start, end) in enumerate(pairwise(starts)):
         seen = size - layout.visible(scale, layer)
         keys, values = k[:, :, seen:end], v[:, :, seen:end]
         if layout.is_aligned(layer):

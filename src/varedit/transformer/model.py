@@ -136,9 +136,7 @@ class VAREditTransformer(nn.Module):
         embedded: Tensor = self.token_embed(source) + self.level_embed(levels)
         return embedded
 
-    def _place_target(
-        self, tokens: Tensor, layout: SequenceLayout, scales: range, residuals: Tensor | None
-    ) -> Tensor:
+    def _place_target(self, tokens: Tensor, layout: SequenceLayout, scales: range, residuals: Tensor | None) -> Tensor:
         placed: Tensor = tokens + self.level_embed(self._level_rows(layout, scales))
         if self.copy_path is not None:
             placed = placed + self.copy_path.embed(_required(residuals))
@@ -151,12 +149,12 @@ class VAREditTransformer(nn.Module):
         return torch.tensor(list(scales), device=device).repeat_interleave(lengths)
 
     def _shared_modulation(self, context: TextContext) -> Tensor:
-        six: Tensor = self.modulation(F.silu(context.pooled))
-        return six.unflatten(-1, (6, -1))  # (B, 6, D)
+        six: Tensor = self.modulation(F.silu(context.pooled)).unflatten(-1, (6, -1))
+        return six  # (B, 6, D)
 
     def _head_modulation(self, context: TextContext) -> Tensor:
-        two: Tensor = self.head_modulation(F.silu(context.pooled))
-        return two.unflatten(-1, (2, -1))  # (B, 2, D): scale, shift
+        two: Tensor = self.head_modulation(F.silu(context.pooled)).unflatten(-1, (2, -1))
+        return two  # (B, 2, D): scale, shift
 
     def _logits(self, x: Tensor, modulation: Tensor, residuals: Tensor | None, levels: Tensor) -> Tensor:
         scale, shift = modulation.unsqueeze(2).unbind(1)  # each (B, 1, D)

@@ -78,11 +78,14 @@ class SequenceLayout:
         if grid == self.schedule.final:
             return source
         maps = source.transpose(2, 3).flatten(1, 2).unflatten(2, self.schedule.final)  # (B, N * E, h_K, w_K)
-        averaged = F.adaptive_avg_pool2d(maps, grid).flatten(2)
-        return averaged.unflatten(1, (source.shape[1], -1)).transpose(2, 3)
+        averaged: Tensor = F.adaptive_avg_pool2d(maps, grid).flatten(2)
+        heads: Tensor = averaged.unflatten(1, (source.shape[1], -1))
+        return heads.transpose(2, 3)
 
 
-def sequence_layout(config: TransformerConfig, template: Template, device: torch.device | str = "cpu") -> SequenceLayout:
+def sequence_layout(
+    config: TransformerConfig, template: Template, device: torch.device | str = "cpu"
+) -> SequenceLayout:
     """The layout of one template under a model's `reference` and `rotary_layout`."""
     schedule, table = template.schedule, template.rotary_reference
     if config.reference == "full":

@@ -1,0 +1,219 @@
+"""`varedit edit`: parse, check everything that can be checked, load the model, edit, write, tell."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from varedit.cli.jobs import PIPE, Job, Targets, plan, split_instruction
+from varedit.cli.request import Request, request_options
+from varedit.cli.terminal import Terminal, talking
+from varedit.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+
+    from varedit.images import Picture
+    from varedit.pipeline import EditOutput, VAREditPipeline
+
+
+@click.command()
+@request_options
+@talking
+@click.pass_obj
+def edit(terminal: Terminal, /, **options: Any) -> None:
+    """Edit each IMAGE as INSTRUCTION says.
+
+    The result has the size of the image. The last argument is the instruction.
+
+    \b
+    varedit edit photo.jpg "make it black and white" -o result.png
+    varedit edit photo.jpg "a lot warmer" -o result.jpg --seed 7 --compare both.jpg
+    varedit edit photo.jpg "remove the cup" -o result.png --mask cup.png --show-region changed.png
+    varedit edit *.jpg "slightly brighter" -o 'out/{stem}-{seed}.{ext}' --json
+    varedit edit photo.jpg "add a red hat" -m models/2b-512 --device cuda -o result.png --previews steps/
+    cat photo.jpg | varedit edit - "sepia" -o - > result.png
+
+    Temperature, guidance and seed are told at the end and recorded in the result, so that every edit can be repeated.
+    """
+    request = Request(**options)
+    sources, instruction = split_instruction(request.arguments)
+    seed = secrets.randbelow(2**32) if request.seed is None else request.seed  # drawn here: file names may hold it
+    targets = Targets(
+        output=request.output, compare=request.compare, region=request.show_region, previews=request.previews
+    )
+    jobs = plan(sources, targets, seed=seed)
+    check_targets(jobs, request)
+
+    editor: VAREditPipeline | None = None
+    for job in jobs:
+        picture = read_source(job.source)
+        check_sizes(job, picture)
+        settings = call_settings(request, picture, seed)
+        for note in picture.notes:
+            terminal.say(f"note: {picture.name}: {note}")
+        loading = time.perf_counter()
+        if editor is None:  # only now: a bad image should not cost the loading of a model
+            editor = load_editor(request)
+        started = time.perf_counter()
+        result = run(editor, picture, instruction, settings, job, terminal)
+        write_results(job, picture, result, request)
+        report(job, picture, result, request)
+        for note in result.notes[0]:
+            terminal.say(f"note: {note}")
+        terminal.say(
+            f"edited {picture.name} ({picture.width}x{picture.height}) in {time.perf_counter() - started:.1f} s, "
+            f"loading {started - loading:.1f} s"
+        )
+        terminal.say(f"seed {result.seeds[0]}, model {result.settings[0]['model']}")
+
+
+def check_targets(jobs: list[Job], request: Request) -> None:
+    """Raise OutputError or UsageError for a result that could not be written; makes the folders that are missing."""
+    from varedit.output import check_output_path
+
+    if request.show_region and not request.restore:
+        raise UsageError("--show-region shows what restoring found to be changed; leave out --no-restore")
+    for job in jobs:
+        if job.output == PIPE and request.as_json:
+            raise UsageError("-o - and --json would both write to stdout; give -o a file")
+        if job.output == PIPE and sys.stdout.isatty():
+            raise UsageError("-o - writes a picture to stdout, which is a terminal; redirect it: -o - > result.png")
+        for path in job.files:
+            make_folder(path.parent)
+            check_output_path(path, force=request.force)
+        if job.previews is not None:
+            make_folder(job.previews)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for results. Raises OutputError if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+
+
+def read_source(source: str) -> Picture:
+    """Read one image, from a file or from stdin."""
+    from varedit.images import read_image
+
+    if source == PIPE:
+        return read_image(sys.stdin.buffer.read(), name="the image on stdin")
+    return read_image(Path(source))
+
+
+def check_sizes(job: Job, picture: Picture) -> None:
+    """Raise OutputError where a format cannot hold the picture, before any work is done for it."""
+    from varedit.cli.compare import size_of_comparison
+    from varedit.output import check_output_path
+
+    size = (picture.width, picture.height)
+    if job.output != PIPE:
+        check_output_path(Path(job.output), force=True, size=size)
+    if job.compare is not None:
+        check_output_path(job.compare, force=True, size=size_of_comparison(size))
+
+
+def call_settings(request: Request, picture: Picture, seed: int) -> dict[str, Any]:
+    """Keyword arguments of one pipeline call."""
+    from varedit.images import load_mask
+
+    mask = None if request.mask is None else load_mask(request.mask, picture.width, picture.height)
+    return {
+        "guidance_scale": request.guidance,
+        "temperature": request.temperature,
+        "greedy": request.greedy,
+        "seed": seed,
+        "restore": request.restore,
+        "mask": mask,
+        "fit": request.fit,
+    }
+
+
+def load_editor(request: Request) -> VAREditPipeline:
+    """The pipeline that the options ask for."""
+    from varedit.pipeline import VAREditPipeline
+
+    return VAREditPipeline.from_pretrained(request.model, dtype=request.precision, device=request.device)
+
+
+def run(
+    editor: VAREditPipeline,
+    picture: Picture,
+    instruction: str,
+    settings: dict[str, Any],
+    job: Job,
+    terminal: Terminal,
+) -> EditOutput:
+    """Edit one picture, showing the scales as they pass and writing the previews that were asked for."""
+    from varedit.output import save_image
+
+    result: EditOutput | None = None
+    with terminal.progress(f"editing {picture.name}") as show:
+        for event in editor.stream(picture, instruction, **settings):
+            show(event.index + 1, event.total)
+            if job.previews is not None:
+                save_image(pixels(event.preview()), job.preview_file(event.index + 1), provenance=None, force=True)
+            result = event.output or result
+    assert result is not None, "the last event of a stream carries the output"
+    return result
+
+
+def write_results(job: Job, picture: Picture, result: EditOutput, request: Request) -> None:
+    """Write the edited picture and its companions."""
+    from varedit.cli.compare import side_by_side
+    from varedit.output import encode_image, save_image
+
+    provenance = result.settings[0] if request.metadata else None
+    edited = pixels(result.images[0])
+    if job.output == PIPE:
+        sys.stdout.buffer.write(encode_image(edited, "PNG", alpha=picture.alpha, provenance=provenance))
+        sys.stdout.buffer.flush()
+    else:
+        path = Path(job.output)
+        save_image(edited, path, alpha=picture.alpha, provenance=provenance, force=request.force)
+    if job.compare is not None:
+        both = side_by_side(picture.rgb, edited)
+        save_image(both, job.compare, provenance=provenance, force=request.force)
+    if job.region is not None:
+        change_map = result.change_maps[0]
+        assert change_map is not None, "an edit that was restored has a change map"
+        save_image(pixels(change_map.convert("RGB")), job.region, provenance=provenance, force=request.force)
+
+
+def pixels(image: Image) -> NDArray[np.uint8]:
+    """(H, W, 3) of an RGB image."""
+    import numpy as np
+
+    return np.asarray(image)
+
+
+def report(job: Job, picture: Picture, result: EditOutput, request: Request) -> None:
+    """Say on stdout what was written: a path, or a JSON object."""
+    if job.output == PIPE:
+        return
+    if not request.as_json:
+        click.echo(job.output)
+        return
+    record: dict[str, Any] = {
+        "output": job.output,
+        "source": job.source,
+        "seed": result.seeds[0],
+        "size": [picture.width, picture.height],
+        "schedule": [list(grid) for grid in result.schedules[0]],
+        "timings_ms": {name: round(1000 * seconds) for name, seconds in result.timings.items()},
+        "settings": result.settings[0],
+        "notes": [*picture.notes, *result.notes[0]],
+    }
+    extras = {"compare": job.compare, "show_region": job.region, "previews": job.previews}
+    record |= {name: str(path) for name, path in extras.items() if path is not None}
+    click.echo(json.dumps(record, ensure_ascii=False))

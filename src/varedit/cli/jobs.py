@@ -1,0 +1,140 @@
+"""From the arguments of `varedit edit` to a list of jobs: which image goes in, which files come out.
+
+Knows names and folders only; opens no image and no model.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from varedit.errors import InputMissing, UsageError
+
+PIPE = "-"  # stdin as an image, stdout as a result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One image to edit and the files to write."""
+
+    source: str  # a path, or PIPE
+    output: str  # a path, or PIPE
+    compare: Path | None
+    region: Path | None
+    previews: Path | None  # folder
+
+    @property
+    def stem(self) -> str:
+        """Name of the source without folder and suffix."""
+        return _stem(self.source)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that this job writes, previews excepted."""
+        output = [] if self.output == PIPE else [Path(self.output)]
+        return output + [path for path in (self.compare, self.region) if path is not None]
+
+    def preview_file(self, scale: int) -> Path:
+        """Where the preview after scale number ``scale`` (from 1) goes."""
+        assert self.previews is not None, "this job asked for no previews"
+        return self.previews / f"{self.stem}-scale-{scale:02d}.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """The output options as they were typed: file names, folders or patterns."""
+
+    output: str
+    compare: str | None = None
+    region: str | None = None
+    previews: Path | None = None
+
+
+def split_instruction(arguments: tuple[str, ...]) -> tuple[list[str], str]:
+    """Images and instruction. Raises UsageError where the last argument is plainly not an instruction."""
+    if len(arguments) < 2:
+        raise UsageError('an edit needs an image and an instruction: varedit edit photo.jpg "make it warmer"')
+    *sources, instruction = arguments
+    if _is_file(instruction):
+        raise UsageError(f"the last argument must be the instruction, but {instruction} is a file")
+    return sources, instruction
+
+
+def plan(sources: list[str], targets: Targets, *, seed: int) -> list[Job]:
+    """One job an image. Raises InputMissing or UsageError before anything is opened or written."""
+    for source in sources:
+        if source != PIPE and not _is_file(source):
+            kind = "is not a file" if Path(source).exists() else "does not exist"
+            raise InputMissing(f"the image {source} {kind}")
+    if sources.count(PIPE) > 1:
+        raise UsageError("stdin holds one image; give '-' once")
+    if targets.output == PIPE and len(sources) > 1:
+        raise UsageError(f"stdout holds one result, but there are {len(sources)} images; give -o a folder or a pattern")
+
+    jobs = []
+    for source in sources:
+        name = _Name(source, seed, is_one_of_many=len(sources) > 1)
+        jobs.append(
+            Job(
+                source=source,
+                output=targets.output if targets.output == PIPE else str(name.fill(targets.output, "--output")),
+                compare=name.fill(targets.compare, "--compare") if targets.compare else None,
+                region=name.fill(targets.region, "--show-region", extension="png") if targets.region else None,
+                previews=targets.previews,
+            )
+        )
+    _require_distinct([path for job in jobs for path in job.files])
+    if targets.previews and len({job.stem for job in jobs}) < len(jobs):
+        raise UsageError("two images have the same name, so their previews would share files; edit them one by one")
+    return jobs
+
+
+@dataclass(frozen=True)
+class _Name:
+    """Fills a pattern for one image."""
+
+    source: str
+    seed: int
+    is_one_of_many: bool
+
+    def fill(self, pattern: str, option: str, *, extension: str | None = None) -> Path:
+        """The file that ``pattern`` (a file, a folder, or a name with {stem}, {seed}, {ext}) means for this image."""
+        if pattern.endswith("/") or Path(pattern).is_dir():
+            pattern = f"{pattern.rstrip('/')}/{{stem}}.{{ext}}"
+        words = {"stem": _stem(self.source), "seed": str(self.seed), "ext": extension or self._extension}
+        unknown = sorted(set(re.findall(r"\{(\w*)\}", pattern)) - set(words))
+        if unknown:
+            known = ", ".join(f"{{{word}}}" for word in words)
+            raise UsageError(f"{option} {pattern} uses {{{unknown[0]}}}; the words of a pattern are {known}")
+        if self.is_one_of_many and "{stem}" not in pattern:
+            raise UsageError(f"several images need a folder or a pattern such as '{option} out/{{stem}}.{{ext}}'")
+        return Path(re.sub(r"\{(\w+)\}", lambda match: words[match[1]], pattern))
+
+    @property
+    def _extension(self) -> str:
+        from varedit.output import FORMAT_OF_SUFFIX
+
+        suffix = Path(self.source).suffix.lower()
+        return suffix.removeprefix(".") if suffix in FORMAT_OF_SUFFIX else "png"
+
+
+def _stem(source: str) -> str:
+    return "image" if source == PIPE else Path(source).stem
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # too long for a name, or with a NUL: an instruction, not a file
+        return False
+
+
+def _require_distinct(paths: list[Path]) -> None:
+    seen: set[Path] = set()
+    for path in paths:
+        if path.absolute() in seen:
+            raise UsageError(
+                f"two results would be written to {path}; name them apart, as 'out/{{stem}}-{{seed}}.{{ext}}'"
+            )
+        seen.add(path.absolute())

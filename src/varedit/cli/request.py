@@ -1,0 +1,131 @@
+"""What one call of `varedit edit` may say: its options, and the value that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The options of one call, as typed; ranges are the library's to check."""
+
+    arguments: tuple[str, ...]  # images, then the instruction
+    output: str
+    compare: str | None
+    show_region: str | None
+    previews: Path | None
+    mask: Path | None
+    model: str | None  # None: the embedded model
+    device: str
+    precision: str
+    seed: int | None  # None: drawn
+    guidance: float | None  # None: the model's own, as for temperature
+    temperature: float | None
+    greedy: bool
+    restore: bool
+    fit: str
+    force: bool
+    metadata: bool
+    as_json: bool
+
+
+def request_options(command: Command) -> Command:
+    """Give a command the arguments and options that make a `Request`."""
+    for decorator in reversed(_OPTIONS):
+        command = decorator(command)
+    return command
+
+
+_OPTIONS = (
+    click.argument("arguments", nargs=-1, metavar="IMAGE... INSTRUCTION"),
+    click.option(
+        "-o",
+        "--output",
+        required=True,
+        metavar="OUT",
+        help="Result: a file, a folder, a pattern with {stem}, {seed} and {ext}, or - for stdout.",
+    ),
+    click.option(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        envvar="VAREDIT_MODEL",
+        show_envvar=True,
+        help="Model folder or hub id.  [default: the model inside the package]",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        metavar="N",
+        help="Same seed, same result.  [default: drawn, and told]",
+    ),
+    click.option(
+        "--guidance",
+        type=float,
+        metavar="X",
+        help="How strongly the instruction is stressed; 1 is not at all.  [default: the model's]",
+    ),
+    click.option(
+        "--temperature",
+        type=float,
+        metavar="X",
+        help="How freely details are drawn; lower is safer.  [default: the model's]",
+    ),
+    click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them."),
+    click.option(
+        "--mask",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Picture of the image's size: white may change, black stays.",
+    ),
+    click.option("--compare", metavar="FILE", help="Also write before and after side by side."),
+    click.option("--show-region", metavar="FILE", help="Also write the change map: white where the picture changed."),
+    click.option(
+        "--previews",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Also write what the picture looks like after every scale.",
+    ),
+    click.option(
+        "--restore/--no-restore",
+        default=True,
+        help="Carry the change to the photograph's own pixels, or show the model's.  [default: restore]",
+    ),
+    click.option(
+        "--fit",
+        type=click.Choice(["template", "square"]),
+        default="template",
+        show_default=True,
+        help="Fit the image into the nearest aspect ratio, or pad it to a square as the released models do.",
+    ),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        metavar="NAME",
+        envvar="VAREDIT_DEVICE",
+        show_envvar=True,
+        help="auto, cpu, cuda, cuda:1, mps.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="Number format of the model.",
+    ),
+    click.option("--force", is_flag=True, help="Overwrite files."),
+    click.option(
+        "--metadata/--no-metadata",
+        default=True,
+        help="Record instruction, seed, model and settings in the result.  [default: metadata]",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of the path."),
+)

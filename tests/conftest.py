@@ -1,0 +1,46 @@
+"""What every test gets: no network, reproducible properties, a fair share of the cores, and the golden vectors."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core; read when torch is imported
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections lead to this machine or to an error that names the address."""
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """The folder of vectors of the released implementation; VAREDIT_GOLDEN_DIR names another one."""
+    beside = Path(__file__).resolve().parents[1].parent / "shared" / "golden"
+    folder = Path(os.environ.get("VAREDIT_GOLDEN_DIR", beside))
+    if not folder.is_dir():
+        pytest.skip(f"there are no golden vectors in {folder}; VAREDIT_GOLDEN_DIR can name their folder")
+    return folder
+
+
+def _guarded(connect: Any) -> Any:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOOPBACK:
+            raise AssertionError(f"a test tried to reach {address[0]}")
+        return connect(self, address)
+
+    return guarded

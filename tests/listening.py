@@ -1,0 +1,34 @@
+"""Ears for the tests: what passes inside a model or a scale loop, without changing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from varedit.sampling import BatchSampler
+
+
+@contextmanager
+def outputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """The outputs of a module, call by call, while the context lasts."""
+    heard: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _module, _inputs, output: heard.append(output))
+    try:
+        yield heard
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True)
+class HearingSampler(BatchSampler):
+    """Draws like any sampler, and keeps the guided logits (B, L, d, 2) of each scale."""
+
+    heard: list[Tensor] = field(default_factory=list)
+
+    def guided(self, conditional: Tensor, unconditional: Tensor | None, scale: int) -> Tensor:
+        guided = super().guided(conditional, unconditional, scale)
+        self.heard.append(guided)
+        return guided

@@ -1,0 +1,373 @@
+"""Edits simulated by a perfect or a noisy editor behind a lossy codec, carried over to the photograph.
+
+The oracle is the true edit, computed at the photograph's own resolution.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from varedit.errors import UsageError
+from varedit.restore import Array, Restored, RestoreSettings, restore
+
+HEIGHT, WIDTH = 406, 602
+SIZE = 64  # pixels of the simulated model, square
+LUMA = np.array([0.299, 0.587, 0.114])
+Picture = NDArray[Any]
+Edit = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # on (H, W, 3) in [0, 1]
+
+
+def bilinear_to(height: int, width: int) -> Callable[[Array], Array]:
+    def upsample(maps: Array) -> Array:
+        planes = torch.from_numpy(np.ascontiguousarray(maps))[None]
+        return torch.nn.functional.interpolate(planes, (height, width), mode="bilinear")[0].numpy()
+
+    return upsample
+
+
+def textured(seed: int, height: int = HEIGHT, width: int = WIDTH) -> Picture:
+    """(H, W, 3) uint8: colours at every size from a third of the picture down to the pixel, and some hard edges."""
+    draws = np.random.default_rng(seed)
+    picture = np.zeros((height, width, 3))
+    for cells, strength in ((3, 0.30), (8, 0.22), (24, 0.12), (80, 0.07), (240, 0.05)):
+        grid = draws.uniform(-1, 1, (3, cells, cells * width // height)).astype(np.float32)
+        layer = bilinear_to(height, width)(grid).transpose(1, 2, 0)
+        picture += strength * (0.75 * layer.mean(axis=2, keepdims=True) * 1.7 + 0.5 * layer)
+    picture += 0.18 * (ellipse(0.3, 0.6, 0.2) ^ ellipse(0.7, 0.3, 0.15))[..., None] if height == HEIGHT else 0
+    return levels(0.5 + 0.75 * picture + draws.normal(0, 0.02, (height, width, 1)))
+
+
+def ellipse(across: float, down: float, radius: float) -> NDArray[np.bool_]:
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    distance = np.hypot((columns + 0.5) / WIDTH - across, (rows + 0.5) / HEIGHT - down)
+    return np.asarray(distance < radius)
+
+
+def levels(picture: NDArray[np.float64]) -> Picture:
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def decoded(picture: Picture, size: tuple[int, int] = (SIZE, SIZE)) -> Array:
+    """What comes out of a lossy autoencoder of the given (width, height): (3, h, w) in [-1, 1]."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=30)
+    pixels = np.asarray(Image.open(buffer), dtype=np.float32).transpose(2, 0, 1)
+    return np.ascontiguousarray(pixels / np.float32(127.5) - 1)
+
+
+def noisy(result: Array, deviation: float, seed: int = 1) -> Array:
+    """The result of a weak editor: errors that reach over two or three pixels."""
+    draws = np.random.default_rng(seed).standard_normal(result.shape)
+    smooth = draws + sum(np.roll(draws, shift, axis) for shift in (-1, 1) for axis in (1, 2)) / 2
+    return np.clip(result + deviation / smooth.std() * smooth, -1, 1).astype(np.float32)
+
+
+def simulated(photograph: Picture, edited: Picture, *, noise: float = 0.0, **options: Any) -> tuple[Restored, Picture]:
+    """The restored edit and, to compare, the upsampled decoded result."""
+    upsample = bilinear_to(*photograph.shape[:2])
+    result = noisy(decoded(edited), noise) if noise else decoded(edited)
+    restored = restore(photograph, decoded(photograph), result, upsample=upsample, **options)
+    return restored, levels((upsample(result).transpose(1, 2, 0) + 1.0) / 2)
+
+
+def psnr(left: Picture, right: Picture, where: NDArray[np.bool_] | None = None) -> float:
+    difference = (left.astype(np.float64) - right)[... if where is None else where]
+    return float(10 * np.log10(255**2 / (difference**2).mean()))
+
+
+def gradient_energy(picture: Picture) -> float:
+    grey = picture @ LUMA
+    return float((np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean())
+
+
+def detail(picture: Picture) -> NDArray[np.float64]:
+    grey = Image.fromarray(levels(picture @ LUMA / 255))
+    return np.asarray(grey, dtype=np.float64) - np.asarray(grey.filter(ImageFilter.BoxBlur(8)), dtype=np.float64)
+
+
+def correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    return float(np.corrcoef(left.ravel(), right.ravel())[0, 1])
+
+
+def dilated(where: NDArray[np.bool_], model_pixels: float) -> NDArray[np.bool_]:
+    radius = round(model_pixels * WIDTH / SIZE)
+    planes = torch.from_numpy(where[None].astype(np.float32))
+    return torch.nn.functional.max_pool2d(planes, 2 * radius + 1, 1, radius)[0].numpy() > 0
+
+
+@pytest.fixture(scope="module")
+def photograph() -> Picture:
+    return textured(3)
+
+
+def grey(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.repeat((x @ LUMA)[..., None], 3, axis=2)
+
+
+def vignette(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    rows, columns = np.linspace(-1, 1, HEIGHT)[:, None, None], np.linspace(-1, 1, WIDTH)[:, None]
+    return x * (1 - 0.3 * (rows**2 + columns**2))
+
+
+SEPIA = np.array([[0.393, 0.769, 0.189], [0.349, 0.686, 0.168], [0.272, 0.534, 0.131]])
+TONE_EDITS: dict[str, tuple[Edit, float]] = {  # with the gain in dB over the upsampled result that each must reach
+    "black and white": (grey, 15),
+    "negative": (lambda x: 1 - x, 15),
+    "sepia": (lambda x: x @ SEPIA.T, 10),
+    "warmer": (lambda x: x * [1.12, 1.02, 0.85], 10),
+    "brighter, clips": (lambda x: x * 1.4, 8),
+    "darker": (lambda x: x**2.2 * 0.5, 6),
+    "vignette": (vignette, 6),
+}
+
+
+# What is the same stays the same
+
+
+@settings(max_examples=25)
+@given(height=st.integers(1, 45), width=st.integers(1, 45), bits=st.sampled_from([8, 16]), seed=st.integers(0, 999))
+def test_equal_bits_give_the_photograph_back(height, width, bits, seed):
+    draws = np.random.default_rng(seed)
+    photograph = draws.integers(0, 2**bits, (height, width, 3), dtype=f"uint{bits}")
+    source = draws.uniform(-1, 1, (3, 14, 10)).astype(np.float32)
+    restored = restore(photograph, source, source.copy(), upsample=bilinear_to(height, width))
+    assert restored.rgb.dtype == photograph.dtype
+    assert np.array_equal(restored.rgb, photograph)
+    assert not restored.change.any()
+
+
+@settings(max_examples=25)
+@given(height=st.integers(60, 141), width=st.integers(60, 141), row=st.integers(0, 30), seed=st.integers(0, 999))
+def test_pixels_between_unchanged_neighbours_are_exact(height, width, row, seed):
+    draws = np.random.default_rng(seed)
+    photograph = draws.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    source = draws.uniform(-1, 1, (3, 36, 40)).astype(np.float32)
+    result = source.copy()
+    result[:, row : row + 6, 4:15] = -result[:, row : row + 6, 4:15]
+    upsample = bilinear_to(height, width)
+    restored = restore(photograph, source, result, upsample=upsample)
+    differs = np.zeros((1, 36, 40), np.float32)
+    differs[0, max(row - 1, 0) : row + 7, 3:16] = 1
+    is_between = upsample(differs)[0] == 0
+    assert np.array_equal(restored.rgb[is_between], photograph[is_between])
+    assert np.array_equal(restored.rgb[restored.change == 0], photograph[restored.change == 0])
+    assert (restored.rgb != photograph).any()
+
+
+def test_a_difference_below_the_threshold_is_no_edit(photograph):
+    source = decoded(photograph)
+    result = np.clip(noisy(source, 0.015), -1, 1)
+    restored = restore(photograph, source, result, upsample=bilinear_to(HEIGHT, WIDTH))
+    assert np.array_equal(restored.rgb, photograph)
+
+
+# Tone, colour and light keep the detail
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.06])
+@pytest.mark.parametrize("name", TONE_EDITS)
+def test_a_tone_edit_keeps_the_photographs_detail(photograph, name, noise):
+    edit, gain = TONE_EDITS[name]
+    true = levels(edit(photograph / 255))
+    restored, upsampled = simulated(photograph, true, noise=noise)
+    assert psnr(restored.rgb, true) > psnr(upsampled, true) + gain
+    assert 0.8 < gradient_energy(restored.rgb) / gradient_energy(true) < 1.2
+    assert gradient_energy(upsampled) < 0.3 * gradient_energy(true)  # there was something to keep
+
+
+def test_black_and_white_has_no_colour_and_all_detail(photograph):
+    true = levels(grey(photograph / 255))
+    restored, _ = simulated(photograph, true, noise=0.06)
+    assert gradient_energy(restored.rgb) > 0.95 * gradient_energy(true)
+    assert np.ptp(restored.rgb.astype(int), axis=2).mean() < 4
+
+
+def large_photographs() -> list[Path]:
+    pictures = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jpg"))
+    return [path for path in pictures if max(Image.open(path).size) >= 3000]
+
+
+@pytest.mark.skipif(not large_photographs(), reason="examples/ holds no photograph of 3000 pixels")
+def test_a_real_photograph_in_black_and_white_keeps_its_detail():
+    photograph = np.asarray(Image.open(large_photographs()[0]).convert("RGB"))
+    true = levels(grey(photograph / 255))
+    restored, _ = simulated(photograph, true)
+    assert gradient_energy(restored.rgb) > 0.95 * gradient_energy(true)
+
+
+def test_a_picture_larger_than_the_working_size_is_edited_alike(photograph):
+    true = levels(1 - photograph / 255)
+    restored, upsampled = simulated(photograph, true, settings=RestoreSettings(working_size=30))
+    assert psnr(restored.rgb, true) > psnr(upsampled, true) + 15
+
+
+def test_padding_does_not_outvote_a_narrow_photograph():
+    narrow = textured(4, 400, 150)
+    upsample = bilinear_to(400, 400)
+
+    def in_a_white_square(picture: Picture) -> Picture:
+        return np.pad(picture, ((0, 0), (0, 250), (0, 0)), constant_values=255)
+
+    true = levels(grey(narrow / 255))
+    restored = restore(
+        narrow,
+        decoded(in_a_white_square(narrow)),
+        decoded(in_a_white_square(true)),
+        upsample=lambda maps: upsample(maps)[:, :, :150],
+        model_box=(0, 0, 150 / 400 * SIZE, SIZE),
+    )
+    assert psnr(restored.rgb, true) > 38
+
+
+# An edit of one thing
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.06])
+def test_a_recoloured_object_keeps_its_detail_and_leaves_the_rest(photograph, noise):
+    thing = ellipse(0.45, 0.5, 0.17)
+    true = photograph.copy()
+    true[thing] = levels(photograph[thing] / 255 * 0.7)[:, [2, 0, 1]] + 60
+    restored, upsampled = simulated(photograph, true, noise=noise)
+    inner, outer = ~dilated(~thing, 2), ~dilated(thing, 8)
+    assert psnr(restored.rgb, true, inner) > psnr(upsampled, true, inner) + 3
+    assert correlation(detail(restored.rgb)[inner], detail(true)[inner]) > 0.95
+    assert np.array_equal(restored.rgb[outer], photograph[outer])
+    assert restored.change[inner].min() == 255
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.06])
+def test_an_added_object_is_there_without_what_it_hides(photograph, noise):
+    thing = ellipse(0.6, 0.45, 0.16)
+    true = photograph.copy()
+    other = textured(9)
+    true[thing] = levels((other[thing] / 255 - 0.5) * [0.9, 0.4, 0.4] + [0.7, 0.25, 0.2])
+    restored, upsampled = simulated(photograph, true, noise=noise)
+    inner, outer = ~dilated(~thing, 2), ~dilated(thing, 8)
+    assert psnr(restored.rgb, true, inner) > psnr(upsampled, true, inner) - 1.5
+    assert abs(correlation(detail(restored.rgb)[inner], detail(photograph)[inner])) < 0.2
+    assert np.array_equal(restored.rgb[outer], photograph[outer])
+
+
+def test_the_seam_of_an_added_object_is_no_steeper_than_its_surroundings(photograph):
+    thing = ellipse(0.6, 0.45, 0.16)
+    true = photograph.copy()
+    true[thing] = [200, 60, 50]
+    restored, _ = simulated(photograph, true)
+    steps = np.abs(np.diff(restored.rgb @ LUMA, axis=1))
+    seam = dilated(thing, 3) & ~dilated(~dilated(~thing, 0.5), 0) & ~(~dilated(~thing, 3))
+    local = np.abs(np.diff(photograph @ LUMA, axis=1))
+    assert np.quantile(steps[seam[:, 1:]], 0.999) <= np.quantile(local[seam[:, 1:]], 0.999) * 1.1
+
+
+def test_a_removed_object_leaves_no_ghost(photograph):
+    thing = ellipse(0.5, 0.5, 0.1)
+    with_it = photograph.copy()
+    with_it[thing] = [[250, 245, 240]] * int(thing.sum()) * np.uint8(1)
+    plain = levels(np.clip(with_it / 255, 0, 1))
+    plain[dilated(thing, 3)] = photograph[dilated(thing, 3)].mean(axis=0)
+    restored, _ = simulated(with_it, plain, noise=0.06)
+    assert psnr(restored.rgb, plain, thing) > 24
+    assert abs(correlation(thing[dilated(thing, 2)], (restored.rgb @ LUMA)[dilated(thing, 2)])) < 0.3
+
+
+# What no colour map explains
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.06])
+def test_a_mirrored_picture_has_no_trace_of_the_unmirrored_one(photograph, noise):
+    restored, upsampled = simulated(photograph, np.ascontiguousarray(photograph[:, ::-1]), noise=noise)
+    ghost = abs(correlation(detail(restored.rgb), detail(photograph)))
+    assert ghost <= abs(correlation(detail(upsampled), detail(photograph))) + 0.01
+    assert psnr(restored.rgb, upsampled) > 35
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.06])
+@pytest.mark.parametrize("kind", ["blurred", "pixelated"])
+def test_a_blur_is_not_undone(photograph, kind, noise):
+    image = Image.fromarray(photograph)
+    small = image.resize((24, 24), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
+    true = np.asarray(small if kind == "pixelated" else image.filter(ImageFilter.GaussianBlur(16)))
+    restored, upsampled = simulated(photograph, true, noise=noise)
+    assert psnr(restored.rgb, true) > psnr(upsampled, true) - 0.5
+
+
+# By decree, and by type
+
+
+def test_a_mask_limits_the_change(photograph):
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    mask[:, : WIDTH // 2] = 1
+    mask[: HEIGHT // 2, : WIDTH // 2] = 0.5
+    true = levels(1 - photograph / 255)
+    free, _ = simulated(photograph, true)
+    limited, _ = simulated(photograph, true, mask=mask)
+    assert np.array_equal(limited.rgb[:, WIDTH // 2 :], photograph[:, WIDTH // 2 :])
+    assert np.array_equal(limited.rgb[HEIGHT // 2 :, : WIDTH // 2], free.rgb[HEIGHT // 2 :, : WIDTH // 2])
+    half = slice(None, HEIGHT // 2), slice(None, WIDTH // 2)
+    expected = photograph[half] + 0.5 * (free.rgb[half] - photograph[half].astype(float))
+    assert np.abs(limited.rgb[half] - expected).max() <= 1
+    assert not simulated(photograph, true, mask=np.zeros_like(mask))[0].change.any()
+
+
+def test_sixteen_bits_keep_their_finest_levels(photograph):
+    draws = np.random.default_rng(2)
+    fine = photograph.astype(np.uint16) * 257 // 2 + draws.integers(0, 2**14, photograph.shape, dtype=np.uint16)
+    coarse = (fine // 257).astype(np.uint8)
+    thing = ellipse(0.45, 0.5, 0.17)
+    true = coarse.copy()
+    true[thing] = 255 - true[thing]
+    restored = restore(fine, decoded(coarse), decoded(true), upsample=bilinear_to(HEIGHT, WIDTH))
+    assert restored.rgb.dtype == np.uint16
+    assert np.array_equal(restored.rgb[restored.change == 0], fine[restored.change == 0])
+    assert (restored.change == 0).mean() > 0.5
+    inner = ~dilated(~thing, 3)
+    assert psnr(restored.rgb // 257, true, inner) > 25
+    assert len(np.unique(restored.rgb[inner] % 257)) > 200  # not 8-bit levels spread out
+
+
+# Nothing shifts
+
+
+def shift(left: Picture, right: Picture) -> tuple[float, float]:
+    """(down, right) in pixels from one picture to another: the phase of their cross spectrum, fitted at low frequency."""
+    spectra = [np.fft.fft2((each @ LUMA) * np.outer(np.hanning(HEIGHT), np.hanning(WIDTH))) for each in (left, right)]
+    cross = spectra[0] * spectra[1].conj()
+    down, across = np.meshgrid(np.fft.fftfreq(HEIGHT), np.fft.fftfreq(WIDTH), indexing="ij")
+    is_low = (np.hypot(down, across) < 0.03) & (np.hypot(down, across) > 0)
+    weight = np.abs(cross[is_low]) ** 0.5
+    waves = 2 * np.pi * np.stack([down[is_low], across[is_low]], axis=1)
+    fitted, *_ = np.linalg.lstsq(waves * weight[:, None], np.angle(cross[is_low]) * weight, rcond=None)
+    return float(fitted[0]), float(fitted[1])
+
+
+@pytest.mark.parametrize("edit", [lambda x: x * [1.15, 1.02, 0.8], lambda x: x * 0.7 + 0.2], ids=["warmer", "faded"])
+def test_a_whole_picture_edit_registers_against_the_photograph(photograph, edit):
+    assert max(map(abs, shift(np.roll(photograph, 1, axis=1), photograph))) == pytest.approx(1, abs=0.1)  # it measures
+    restored, upsampled = simulated(photograph, levels(edit(photograph / 255)))
+    for picture in (restored.rgb, upsampled):
+        assert max(map(abs, shift(picture, photograph))) < 0.1
+
+
+# Mistakes
+
+
+def test_sizes_and_types_that_do_not_fit_are_told(photograph):
+    source = decoded(photograph)
+    upsample = bilinear_to(HEIGHT, WIDTH)
+    with pytest.raises(UsageError, match="float32"):
+        restore(photograph.astype(np.float32), source, source, upsample=upsample)
+    with pytest.raises(UsageError, match=r"\(3, 64, 63\)"):
+        restore(photograph, source, source[:, :, 1:], upsample=upsample)
+    with pytest.raises(UsageError, match=r"the mask is \(406, 601\)"):
+        restore(photograph, source, source, upsample=upsample, mask=np.ones((406, 601), np.float32))
