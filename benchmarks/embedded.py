@@ -59,7 +59,9 @@ def main() -> None:
             for adjustment, result in zip(ALL_ADJUSTMENTS, results, strict=True):
                 _score(scores[_name(adjustment)], photograph, result, adjustment, "restored" if restored else "raw")
         print(f"{number + 1}/{len(photographs)} {files[number].stem}", flush=True)
-    table = {name: {key: round(float(np.mean(values)), 4) for key, values in row.items()} for name, row in scores.items()}
+    table = {
+        name: {key: round(float(np.mean(values)), 4) for key, values in row.items()} for name, row in scores.items()
+    }
     report = _recipe(arguments, len(photographs)) | {"mean": _mean(table), "by_adjustment": table}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
-from varedit.sampling import BatchSampler
+from varedit.sampling import BatchSampler, SamplingSettings
 
 
 @contextmanager
@@ -22,11 +23,29 @@ def outputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
+@contextmanager
+def inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """The first inputs of a module, call by call, while the context lasts."""
+    heard: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _module, inputs: heard.append(inputs[0]))
+    try:
+        yield heard
+    finally:
+        handle.remove()
+
+
 @dataclass(frozen=True)
 class HearingSampler(BatchSampler):
     """Draws like any sampler, and keeps the guided logits (B, L, d, 2) of each scale."""
 
     heard: list[Tensor] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, settings: Sequence[SamplingSettings], num_scales: int, device: torch.device | str = "cpu"
+    ) -> HearingSampler:
+        plain = BatchSampler.of(settings, num_scales, device)
+        return cls(plain.guidance, plain.temperature, plain.top_p, plain.greedy)
 
     def guided(self, conditional: Tensor, unconditional: Tensor | None, scale: int) -> Tensor:
         guided = super().guided(conditional, unconditional, scale)

@@ -29,11 +29,9 @@ def test_greedy_edits_from_pixels_to_pixels(golden_dir: Path):
         file.check("source_features", features)
         file.check("source_tokens", source_tokens(features, built.quantizer, built.layout, built.merge))
 
-        settings = SamplingSettings(
-            guidance=file.facts["guidance"], temperature=file.facts["temperature"], greedy=True
-        )
+        settings = SamplingSettings(guidance=file.facts["guidance"], temperature=file.facts["temperature"], greedy=True)
         lengths = built.layout.schedule.lengths
-        sampler = HearingSampler.of([settings] * len(features), len(lengths), "cpu")
+        sampler = HearingSampler.of([settings] * len(features), len(lengths))
         states = list(
             generate(
                 built.model,

@@ -75,13 +75,15 @@ def test_trainable_names_and_their_number_of_elements(released):
 def test_other_spellings_of_the_released_names_mean_the_same(released):
     for weights in released:
         for name in weights.shapes:
-            if weights.is_transformer:  # one chunk: blocks are counted through
-                per_chunk = weights.facts["depth"] // weights.facts["block_chunks"]
-                plain = re.sub(
-                    r"^block_chunks\.(\d+)\.module\.(\d+)",
-                    lambda found: f"blocks.{int(found[1]) * per_chunk + int(found[2])}",
-                    name,
-                )
-            else:  # older files: without the inner module of a convolution or norm
-                plain = re.sub(r"\.(conv|norm)\.(weight|bias)$", r".\2", name)
-            assert weights.our_name(plain) == weights.our_name(name)
+            assert weights.our_name(other_spelling(weights, name)) == weights.our_name(name)
+
+
+def other_spelling(weights: Released, name: str) -> str:
+    """Blocks counted through, as in one chunk; convolutions and norms without their inner module, as in older files."""
+    if not weights.is_transformer:
+        return re.sub(r"\.(conv|norm)\.(weight|bias)$", r".\2", name)
+    found = re.match(r"block_chunks\.(\d+)\.module\.(\d+)\.(.*)", name)
+    if found is None:
+        return name
+    per_chunk = weights.facts["depth"] // weights.facts["block_chunks"]
+    return f"blocks.{int(found[1]) * per_chunk + int(found[2])}.{found[3]}"

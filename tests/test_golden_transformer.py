@@ -37,7 +37,7 @@ class Case:
     def sampler(self, **settings: bool) -> HearingSampler:
         guided = self.file.facts["guided"]
         one = SamplingSettings(guidance=guided["guidance"], temperature=guided["temperature"], **settings)
-        return HearingSampler.of([one] * len(self.sources), len(self.inputs), "cpu")
+        return HearingSampler.of([one] * len(self.sources), len(self.inputs))
 
 
 @pytest.fixture(scope="module")

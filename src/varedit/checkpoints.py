@@ -33,7 +33,8 @@ def load_config(folder: Path) -> EditorConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise ModelError(
-            f"{folder} has no config.json, so it is not a varedit model folder. Convert it first: varedit convert --help"
+            f"{folder} has no config.json, so it is not a varedit model folder. "
+            "Released weights are converted first: varedit convert --help"
         )
     try:
         text = path.read_text(encoding="utf-8")
@@ -198,13 +199,14 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 def _check_fit(folder: Path, wanted: Mapping[str, tuple[int, ...]]) -> None:
     found = weight_shapes(folder)
-    if wrong := sorted(set(wanted) ^ set(found)):
-        raise ModelError(
-            f"the weights in {folder} do not fit config.json: {wrong[0]} is missing or unknown ({len(wrong)} such names)"
-        )
+    unfit = f"the weights in {folder} do not fit config.json"
+    if missing := sorted(set(wanted) - set(found)):
+        raise ModelError(f"{unfit}: {missing[0]} is missing ({len(missing)} such weights)")
+    if unknown := sorted(set(found) - set(wanted)):
+        raise ModelError(f"{unfit}: {unknown[0]} has no place in the model ({len(unknown)} such weights)")
     for name, shape in wanted.items():
         if shape != found[name]:
-            raise ModelError(f"the weights in {folder} do not fit config.json: {name} is {found[name]}, not {shape}")
+            raise ModelError(f"{unfit}: {name} is {found[name]}, not {shape}")
 
 
 def _flush(folder: Path) -> None:

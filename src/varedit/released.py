@@ -113,9 +113,11 @@ def _looked_up(name: str, table: Mapping[str, str]) -> str:
 
 
 def _rewritten(name: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """Replace every part of a name that a pair knows; numbers stand where they stood."""
     for old, new in pairs:
-        pattern = re.escape(old).replace(r"\{\}", r"(\d+)")
-        name = re.sub(pattern, lambda found, new=new: new.format(*found.groups()), name)
+        found = re.search(re.escape(old).replace(r"\{\}", r"(\d+)"), name)
+        if found:
+            name = name[: found.start()] + new.format(*found.groups()) + name[found.end() :]
     return name
 
 

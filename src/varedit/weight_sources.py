@@ -18,7 +18,12 @@ from torch import Tensor
 from varedit.checkpoints import indexed_files, opened_safetensors
 from varedit.errors import InputMissing, ModelError
 
-FOLDER_FILES = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+FOLDER_FILES = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
 
 # Picks the weights out of what a pickled file holds; raises LookupError with what it found instead.
 Select = Callable[[Any], Mapping[Any, Any]]
@@ -89,8 +94,9 @@ def transformer_weights(content: Any, *, use_ema: bool = False) -> Mapping[Any, 
     if isinstance(trainer, Mapping):
         names = ("gpt_ema_fsdp", "gpt_ema_for_vis") if use_ema else ("gpt_fsdp", "gpt_wo_ddp")
         for name in names:
-            if isinstance(trainer.get(name), Mapping):
-                return trainer[name]
+            weights = trainer.get(name)
+            if isinstance(weights, Mapping):
+                return weights
         raise LookupError(f"is a trainer's file without {' or '.join(names)}")
     if use_ema:
         raise LookupError("has no averaged weights; convert it without --ema")

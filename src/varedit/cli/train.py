@@ -69,3 +69,14 @@ def editor(autoencoder: Path, recipe: Path, photographs: Path, output: Path, thr
     with shown_progress(threads) as on_step:
         trained = train_editor(read, autoencoder, training, validation, output, on_step)
     click.echo(f"{output / 'model'}  {trained.metrics}")
+
+
+@train.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write.")
+def export(model: Path, output: Path) -> None:
+    """Write a trained MODEL folder with float16 storage, as it is shipped."""
+    from varedit.training.export import export_editor
+
+    export_editor(model, output)
+    click.echo(output)

@@ -51,7 +51,7 @@ class _Steps(IterableDataset[StepBatch]):
     def __iter__(self) -> Iterator[StepBatch]:
         templates = {template.name: template for template in self.recipe.editor.templates.templates}
         names = list(self.recipe.template_weights)
-        weights = torch.tensor([self.recipe.template_weights[name] for name in names])
+        weights = torch.tensor([self.recipe.template_weights[name] for name in names], dtype=torch.float32)
         for step in range(self.first_step, self.settings.steps):
             chosen = names[int(torch.multinomial(weights, 1, generator=step_generator(self.recipe.seed, step)))]
             size = self.settings.batch_size
