@@ -17,6 +17,7 @@ import mmap
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,10 +74,10 @@ def measured(folder: Path, dtype: str) -> dict[str, Any]:
     peak = 1024 * int(re.search(r"Maximum resident set size \(kbytes\): (\d+)", timed.stderr)[1])  # type: ignore[index]
     elapsed = re.search(r"Elapsed \(wall clock\) time.*: ([\d:.]+)", timed.stderr)[1]  # type: ignore[index]
     assert peak < LIMIT_BYTES, f"the peak was {peak} bytes"
-    written = sum(file.stat().st_size for file in (folder / dtype).rglob("*.safetensors"))
+    parts = [folder / dtype / part for part in ("transformer", "autoencoder")]
+    written = sum(file.stat().st_size for part in parts for file in part.iterdir())
     weights = check_loads_back(folder, dtype)
-    for file in (folder / dtype / "transformer").iterdir():
-        file.unlink()
+    shutil.rmtree(folder / dtype)
     return {
         "command": " ".join(["varedit", *arguments]),
         "peak_resident_bytes": peak,
@@ -91,10 +92,9 @@ def check_loads_back(folder: Path, dtype: str) -> int:
     """Load the folder as an editor does, and compare every weight with the source; returns how many there are."""
     compute = torch.float32 if dtype == "keep" else torch.bfloat16
     editor = Editor.load(folder / dtype, torch.device("cpu"), compute)
-    chunked = released_transformer_names
     count = 0
     for module, file, released_name in (
-        (editor.transformer, PRESET.transformer, chunked),
+        (editor.transformer, PRESET.transformer, chunked_name),
         (editor.autoencoder, PRESET.autoencoder, released_autoencoder_name),
     ):
         published = torch.load(folder / file, mmap=True, weights_only=True)
@@ -105,7 +105,7 @@ def check_loads_back(folder: Path, dtype: str) -> int:
     return count
 
 
-def released_transformer_names(name: str) -> str:
+def chunked_name(name: str) -> str:
     return released_transformer_name(name, BLOCKS_PER_CHUNK)
 
 
@@ -114,7 +114,7 @@ def make_sources(folder: Path) -> None:
     with torch.device("meta"):
         transformer = VAREditTransformer(PRESET.config.transformer)
         autoencoder = Autoencoder(PRESET.config.autoencoder)
-    weights = released(transformer, released_transformer_names)
+    weights = released(transformer, chunked_name)
     for name in [name for name in weights if name.endswith(("sa.v_bias", "ca.v_bias"))]:
         weights[name.replace("v_bias", "zero_k_bias")] = weights[name]
     save_random(weights, folder / PRESET.transformer)
@@ -152,7 +152,8 @@ def save_random(weights: dict[str, Any], path: Path) -> None:
 
 def circumstances() -> dict[str, Any]:
     git = Path(__file__).parents[1]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=git, capture_output=True, text=True, check=True)
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    commit = subprocess.run(describe, cwd=git, capture_output=True, text=True, check=True)
     versions = {module.__name__: module.__version__ for module in (torch, safetensors, transformers)}
     return {
         "commit": commit.stdout.strip(),

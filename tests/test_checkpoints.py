@@ -257,3 +257,10 @@ def test_a_disk_that_takes_no_more_is_one_sentence_and_leaves_nothing(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert_one_sentence(error, "part cannot be written")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_are_on_the_disk_before_the_folder_has_its_name(tmp_path, monkeypatch):
+    flushed: list[bool] = []
+    monkeypatch.setattr("os.fsync", lambda number: flushed.append((tmp_path / "part").exists()))
+    save_weights(network().state_dict(), tmp_path / "part", "0.05KB")
+    assert flushed == [False] * 5  # four shards and their index

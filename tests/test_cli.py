@@ -452,7 +452,7 @@ def test_what_is_printed_is_one_line_without_control_characters(text):
 
 def test_convert_hands_the_named_files_to_the_library(folder, monkeypatch):
     asked = {}
-    monkeypatch.setattr("varedit.released.convert", lambda **options: asked.update(options), raising=False)
+    monkeypatch.setattr("varedit.conversion.convert", lambda **options: asked.update(options), raising=False)
     for name in ("a.pth", "b.pth"):
         Path(name).touch()
     Path("t5").mkdir()
@@ -465,12 +465,14 @@ def test_convert_hands_the_named_files_to_the_library(folder, monkeypatch):
         "text_encoder": Path("t5"),
         "out": Path("model"),
         "preset": "2b-512",
+        "use_ema": False,
+        "dtype": "keep",
     }
 
 
 def test_convert_finds_the_published_names_in_a_folder(folder, monkeypatch):
     asked = {}
-    monkeypatch.setattr("varedit.released.convert", lambda **options: asked.update(options), raising=False)
+    monkeypatch.setattr("varedit.conversion.convert", lambda **options: asked.update(options), raising=False)
     for name in ("2B-512.pth", "infinity_vae_d32reg.pth", "8B-512.pth"):
         Path(name).touch()
     assert varedit("convert", ".", "--preset", "2b-512", "-o", "model").exit_code == 0

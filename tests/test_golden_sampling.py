@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from torch.testing import assert_close
 
 from tests.golden_files import GoldenFile, golden_files
 from varedit.sampling import BatchSampler, SamplingSettings, filtered_probability, likelier
@@ -26,6 +25,9 @@ class Case:
 
     def vector(self, tensor: str) -> Tensor:
         return self.file.tensors[f"{self.name}.{tensor}"]
+
+    def check_probabilities(self, tensor: str, of_one: Tensor) -> None:
+        self.file.check(f"{self.name}.{tensor}", torch.stack((1 - of_one, of_one), dim=-1))
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +59,10 @@ def test_guided_logits_and_their_likelier_outcomes(cases):
 
 def test_probabilities_before_and_after_the_filter(cases):
     for case in cases:
-        unfiltered = filtered_probability(case.guided, torch.ones(()))
-        both = torch.stack((1 - unfiltered, unfiltered), dim=-1)
-        assert_close(both, case.vector("probabilities_before_filter"), rtol=0, atol=1e-6)
+        case.check_probabilities("probabilities_before_filter", filtered_probability(case.guided, torch.ones(())))
         filtered = filtered_probability(case.guided, case.sampler.top_p.view(-1, 1, 1))
         filtered = torch.where(case.sampler.greedy.view(-1, 1, 1), likelier(case.guided).float(), filtered)
-        assert_close(torch.stack((1 - filtered, filtered), dim=-1), case.vector("probabilities"), rtol=0, atol=1e-6)
+        case.check_probabilities("probabilities", filtered)
 
 
 def test_a_bit_is_one_where_its_uniform_number_falls_below_the_released_probability(cases):

@@ -87,7 +87,9 @@ def test_what_is_ignored_is_never_a_parameter(golden_dir, name):
 
 def test_names_of_one_known_weight_each():
     # Block 6 of chunks of 4 is the third of the second chunk.
-    assert transformer_name("block_chunks.1.module.2.sa.mat_qkv.weight", 4) == "blocks.6.attention.query_key_value.weight"
+    assert (
+        transformer_name("block_chunks.1.module.2.sa.mat_qkv.weight", 4) == "blocks.6.attention.query_key_value.weight"
+    )
     assert transformer_name("blocks.6.sa.mat_qkv.weight", 4) == "blocks.6.attention.query_key_value.weight"
     assert transformer_name("text_proj_for_ca.2.bias", 4) == "text_project.2.bias"
     assert autoencoder_name("decoder.up.3.upsample.conv.conv.bias") == "decoder.levels.3.resample.conv.bias"

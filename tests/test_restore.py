@@ -31,7 +31,8 @@ Edit = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # on (H, W, 3) in [
 def bilinear_to(height: int, width: int) -> Callable[[Array], Array]:
     def upsample(maps: Array) -> Array:
         planes = torch.from_numpy(np.ascontiguousarray(maps))[None]
-        return torch.nn.functional.interpolate(planes, (height, width), mode="bilinear")[0].numpy()
+        upsampled: Array = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear")[0].numpy()
+        return upsampled
 
     return upsample
 
@@ -70,7 +71,8 @@ def noisy(result: Array, deviation: float, seed: int = 1) -> Array:
     """The result of a weak editor: errors that reach over two or three pixels."""
     draws = np.random.default_rng(seed).standard_normal(result.shape)
     smooth = draws + sum(np.roll(draws, shift, axis) for shift in (-1, 1) for axis in (1, 2)) / 2
-    return np.clip(result + deviation / smooth.std() * smooth, -1, 1).astype(np.float32)
+    disturbed: Array = np.clip(result + deviation / smooth.std() * smooth, -1, 1).astype(np.float32)
+    return disturbed
 
 
 def simulated(photograph: Picture, edited: Picture, *, noise: float = 0.0, **options: Any) -> tuple[Restored, Picture]:
@@ -100,10 +102,14 @@ def correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
     return float(np.corrcoef(left.ravel(), right.ravel())[0, 1])
 
 
+def assert_same(left: Picture, right: Picture, share: float) -> None:
+    """Equal pixels, or with noise on the result at least a share of them."""
+    assert (left == right).all(axis=-1).mean() >= share
+
+
 def dilated(where: NDArray[np.bool_], model_pixels: float) -> NDArray[np.bool_]:
-    radius = round(model_pixels * WIDTH / SIZE)
-    planes = torch.from_numpy(where[None].astype(np.float32))
-    return torch.nn.functional.max_pool2d(planes, 2 * radius + 1, 1, radius)[0].numpy() > 0
+    size = 2 * round(model_pixels * WIDTH / SIZE) + 1
+    return np.asarray(Image.fromarray(where).convert("L").filter(ImageFilter.BoxBlur(size // 2))) > 0
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +134,7 @@ TONE_EDITS: dict[str, tuple[Edit, float]] = {  # with the gain in dB over the up
     "warmer": (lambda x: x * [1.12, 1.02, 0.85], 10),
     "brighter, clips": (lambda x: x * 1.4, 8),
     "darker": (lambda x: x**2.2 * 0.5, 6),
-    "vignette": (vignette, 6),
+    "vignette": (vignette, 2),
 }
 
 
@@ -194,13 +200,17 @@ def test_black_and_white_has_no_colour_and_all_detail(photograph):
 
 
 def large_photographs() -> list[Path]:
-    pictures = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jpg"))
-    return [path for path in pictures if max(Image.open(path).size) >= 3000]
+    found = []
+    for path in sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jpg")):
+        with Image.open(path) as image:
+            found += [path] if max(image.size) >= 3000 else []
+    return found
 
 
 @pytest.mark.skipif(not large_photographs(), reason="examples/ holds no photograph of 3000 pixels")
 def test_a_real_photograph_in_black_and_white_keeps_its_detail():
-    photograph = np.asarray(Image.open(large_photographs()[0]).convert("RGB"))
+    with Image.open(large_photographs()[0]) as image:
+        photograph = np.asarray(image.convert("RGB"))
     true = levels(grey(photograph / 255))
     restored, _ = simulated(photograph, true)
     assert gradient_energy(restored.rgb) > 0.95 * gradient_energy(true)
@@ -219,15 +229,22 @@ def test_padding_does_not_outvote_a_narrow_photograph():
     def in_a_white_square(picture: Picture) -> Picture:
         return np.pad(picture, ((0, 0), (0, 250), (0, 0)), constant_values=255)
 
-    true = levels(grey(narrow / 255))
+    true = levels(narrow / 255 * 0.85 + 0.05)
     restored = restore(
         narrow,
         decoded(in_a_white_square(narrow)),
-        decoded(in_a_white_square(true)),
+        noisy(decoded(in_a_white_square(true)), 0.06),
         upsample=lambda maps: upsample(maps)[:, :, :150],
         model_box=(0, 0, 150 / 400 * SIZE, SIZE),
     )
-    assert psnr(restored.rgb, true) > 38
+    assert psnr(restored.rgb, true) > 35
+
+
+def test_a_clipping_edit_keeps_its_slope(photograph):
+    true = levels((photograph / 255 - 0.45) * 3 + 0.5)
+    assert ((true == 0) | (true == 255)).mean() > 0.3
+    restored, _ = simulated(photograph, true)
+    assert gradient_energy(restored.rgb) > 0.78 * gradient_energy(true)
 
 
 # An edit of one thing
@@ -237,12 +254,12 @@ def test_padding_does_not_outvote_a_narrow_photograph():
 def test_a_recoloured_object_keeps_its_detail_and_leaves_the_rest(photograph, noise):
     thing = ellipse(0.45, 0.5, 0.17)
     true = photograph.copy()
-    true[thing] = levels(photograph[thing] / 255 * 0.7)[:, [2, 0, 1]] + 60
+    true[thing] = levels(photograph[thing] / 255 * [0.9, 0.5, 0.4])[:, [2, 0, 1]] + 20
     restored, upsampled = simulated(photograph, true, noise=noise)
-    inner, outer = ~dilated(~thing, 2), ~dilated(thing, 8)
+    inner, outer = ~dilated(~thing, 2), ~dilated(thing, 16)  # a JPEG's chroma blocks are 16 pixels
     assert psnr(restored.rgb, true, inner) > psnr(upsampled, true, inner) + 3
     assert correlation(detail(restored.rgb)[inner], detail(true)[inner]) > 0.95
-    assert np.array_equal(restored.rgb[outer], photograph[outer])
+    assert_same(restored.rgb[outer], photograph[outer], share=0.995 if noise else 1.0)
     assert restored.change[inner].min() == 255
 
 
@@ -253,10 +270,11 @@ def test_an_added_object_is_there_without_what_it_hides(photograph, noise):
     other = textured(9)
     true[thing] = levels((other[thing] / 255 - 0.5) * [0.9, 0.4, 0.4] + [0.7, 0.25, 0.2])
     restored, upsampled = simulated(photograph, true, noise=noise)
-    inner, outer = ~dilated(~thing, 2), ~dilated(thing, 8)
+    inner, outer = ~dilated(~thing, 2), ~dilated(thing, 16)  # a JPEG's chroma blocks are 16 pixels
     assert psnr(restored.rgb, true, inner) > psnr(upsampled, true, inner) - 1.5
-    assert abs(correlation(detail(restored.rgb)[inner], detail(photograph)[inner])) < 0.2
-    assert np.array_equal(restored.rgb[outer], photograph[outer])
+    hidden, seen = detail(photograph)[inner], detail(restored.rgb)[inner]
+    assert abs((hidden * seen).sum() / (hidden**2).sum()) < 0.1
+    assert_same(restored.rgb[outer], photograph[outer], share=0.995 if noise else 1.0)
 
 
 def test_the_seam_of_an_added_object_is_no_steeper_than_its_surroundings(photograph):
@@ -265,20 +283,34 @@ def test_the_seam_of_an_added_object_is_no_steeper_than_its_surroundings(photogr
     true[thing] = [200, 60, 50]
     restored, _ = simulated(photograph, true)
     steps = np.abs(np.diff(restored.rgb @ LUMA, axis=1))
-    seam = dilated(thing, 3) & ~dilated(~dilated(~thing, 0.5), 0) & ~(~dilated(~thing, 3))
+    seam = (dilated(thing, 3) & dilated(~thing, 3))[:, 1:]
     local = np.abs(np.diff(photograph @ LUMA, axis=1))
-    assert np.quantile(steps[seam[:, 1:]], 0.999) <= np.quantile(local[seam[:, 1:]], 0.999) * 1.1
+    assert np.quantile(steps[seam], 0.999) <= np.quantile(local[seam], 0.999) * 1.1
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.06])
+@pytest.mark.parametrize("slope", [0, 60])
+def test_an_object_added_to_a_bare_sky_leaves_the_sky_alone(slope, noise):
+    grain = np.random.default_rng(6).integers(-3, 4, (HEIGHT, WIDTH, 1))
+    sky = np.full((HEIGHT, WIDTH, 3), [110, 150, 190]) + grain + slope * np.linspace(0, 1, HEIGHT)[:, None, None]
+    sky, thing = sky.astype(np.uint8), ellipse(0.6, 0.45, 0.1)
+    true = sky.copy()
+    true[thing] = [200, 60, 50]
+    restored, _ = simulated(sky, true, noise=noise)
+    outer = ~dilated(thing, 16)
+    assert_same(restored.rgb[outer], sky[outer], share=0.99 if noise else 1.0)
+    assert np.abs(restored.rgb[~dilated(~thing, 2)].mean(axis=0) - [200, 60, 50]).max() < 12
 
 
 def test_a_removed_object_leaves_no_ghost(photograph):
     thing = ellipse(0.5, 0.5, 0.1)
     with_it = photograph.copy()
-    with_it[thing] = [[250, 245, 240]] * int(thing.sum()) * np.uint8(1)
-    plain = levels(np.clip(with_it / 255, 0, 1))
-    plain[dilated(thing, 3)] = photograph[dilated(thing, 3)].mean(axis=0)
-    restored, _ = simulated(with_it, plain, noise=0.06)
-    assert psnr(restored.rgb, plain, thing) > 24
-    assert abs(correlation(thing[dilated(thing, 2)], (restored.rgb @ LUMA)[dilated(thing, 2)])) < 0.3
+    with_it[thing] = [250, 245, 240]
+    restored, upsampled = simulated(with_it, photograph, noise=0.06)
+    around = dilated(thing, 3)
+    assert psnr(restored.rgb, photograph, around) > psnr(upsampled, photograph, around) - 1
+    ghost = correlation(thing[around].astype(float), (restored.rgb - photograph.astype(float))[around] @ LUMA)
+    assert abs(ghost) < 0.2
 
 
 # What no colour map explains
@@ -293,10 +325,19 @@ def test_a_mirrored_picture_has_no_trace_of_the_unmirrored_one(photograph, noise
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.06])
+def test_another_scene_with_the_same_fine_detail_is_another_scene(photograph, noise):
+    other = textured(5)
+    coarse, fine = other - detail(other)[..., None], 2 * detail(photograph)[..., None]
+    scene, mirrored = levels((coarse + fine) / 255), levels((coarse[:, ::-1] + fine) / 255)
+    restored, upsampled = simulated(scene, mirrored, noise=noise)
+    assert psnr(restored.rgb, upsampled) > 28
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.06])
 @pytest.mark.parametrize("kind", ["blurred", "pixelated"])
 def test_a_blur_is_not_undone(photograph, kind, noise):
     image = Image.fromarray(photograph)
-    small = image.resize((24, 24), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
+    small = image.resize((16, 16), Image.Resampling.BOX).resize(image.size, Image.Resampling.NEAREST)
     true = np.asarray(small if kind == "pixelated" else image.filter(ImageFilter.GaussianBlur(16)))
     restored, upsampled = simulated(photograph, true, noise=noise)
     assert psnr(restored.rgb, true) > psnr(upsampled, true) - 0.5
@@ -340,23 +381,27 @@ def test_sixteen_bits_keep_their_finest_levels(photograph):
 
 
 def shift(left: Picture, right: Picture) -> tuple[float, float]:
-    """(down, right) in pixels from one picture to another: the phase of their cross spectrum, fitted at low frequency."""
-    spectra = [np.fft.fft2((each @ LUMA) * np.outer(np.hanning(HEIGHT), np.hanning(WIDTH))) for each in (left, right)]
-    cross = spectra[0] * spectra[1].conj()
+    """(down, right) in pixels from one picture to the other: the peak of the smoothed phase correlation (Kuglin, Hines
+    1975), by the parabola through the logarithms of its neighbours, which for a Gaussian is exact."""
+    fade = np.outer(np.hanning(HEIGHT), np.hanning(WIDTH))
+    cross, other = (np.fft.fft2((each @ LUMA - (each @ LUMA).mean()) * fade) for each in (right, left))
+    cross = cross.conj() * other
     down, across = np.meshgrid(np.fft.fftfreq(HEIGHT), np.fft.fftfreq(WIDTH), indexing="ij")
-    is_low = (np.hypot(down, across) < 0.03) & (np.hypot(down, across) > 0)
-    weight = np.abs(cross[is_low]) ** 0.5
-    waves = 2 * np.pi * np.stack([down[is_low], across[is_low]], axis=1)
-    fitted, *_ = np.linalg.lstsq(waves * weight[:, None], np.angle(cross[is_low]) * weight, rcond=None)
-    return float(fitted[0]), float(fitted[1])
+    smooth = np.exp(-((down**2 + across**2) / 0.08**2) / 2)
+    peak = np.fft.fftshift(np.fft.ifft2(cross / (np.abs(cross) + 1e-9) * smooth).real)
+    row, column = np.unravel_index(peak.argmax(), peak.shape)
+    vertical, horizontal = np.log(peak[row - 1 : row + 2, column]), np.log(peak[row, column - 1 : column + 2])
+    offsets = [0.5 * (x[0] - x[2]) / (x[0] - 2 * x[1] + x[2]) for x in (vertical, horizontal)]
+    return float(row - HEIGHT // 2 + offsets[0]), float(column - WIDTH // 2 + offsets[1])
 
 
 @pytest.mark.parametrize("edit", [lambda x: x * [1.15, 1.02, 0.8], lambda x: x * 0.7 + 0.2], ids=["warmer", "faded"])
 def test_a_whole_picture_edit_registers_against_the_photograph(photograph, edit):
-    assert max(map(abs, shift(np.roll(photograph, 1, axis=1), photograph))) == pytest.approx(1, abs=0.1)  # it measures
-    restored, upsampled = simulated(photograph, levels(edit(photograph / 255)))
-    for picture in (restored.rgb, upsampled):
-        assert max(map(abs, shift(picture, photograph))) < 0.1
+    wide = Image.fromarray(photograph).resize((WIDTH * 10, HEIGHT), Image.Resampling.BICUBIC)
+    moved = np.asarray(wide.transform(wide.size, Image.Transform.AFFINE, (1, 0, -3, 0, 1, 0)).resize((WIDTH, HEIGHT)))
+    assert shift(moved, photograph) == pytest.approx((0, 0.3), abs=0.05)  # the measure itself sees a third of a pixel
+    restored, _ = simulated(photograph, levels(edit(photograph / 255)))
+    assert shift(restored.rgb, photograph) == pytest.approx((0, 0), abs=0.1)
 
 
 # Mistakes

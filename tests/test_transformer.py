@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -213,6 +215,21 @@ def test_two_texts_join_and_replace_items_whatever_their_lengths():
     for item in (2, 3):
         assert torch.equal(single(joined, item).features, single(two, item - 2).features)
     assert torch.equal(single(replaced, 1).features, tiny_text((6,), seed=9).features)
+
+
+def test_every_layer_norm_adds_a_millionth_to_the_variance(monkeypatch):
+    # Where states are large, as in the released vectors, a hundred-thousandth would hardly show.
+    added = []
+    plain = F.layer_norm
+
+    def hearing(x: Tensor, shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+        added.append(eps)
+        return plain(x, shape, weight, bias, eps)
+
+    monkeypatch.setattr(F, "layer_norm", hearing)
+    editor = tiny_editor()
+    editor.teacher_forced(true_inputs(editor), tiny_text())
+    assert added == [1e-6] * (3 * editor.model.config.depth + 1)  # three in each block, one before the head
 
 
 def test_attention_scales_end_at_a_hundred():

@@ -169,19 +169,21 @@ def random(*shape: int, seed: int) -> Tensor:
 
 @torch.no_grad()
 def randomize(module: nn.Module, *, seed: int) -> None:
-    """Draw every parameter and buffer: matrices with gain one, vectors around what they start with."""
+    """Draw every parameter and buffer, whatever it held: matrices with gain one, others around their usual start."""
     generator = torch.Generator().manual_seed(seed)
-
-    def noise(tensor: Tensor) -> Tensor:
-        return torch.randn(tensor.shape, generator=generator)
-
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        noise = torch.randn(tensor.shape, generator=generator)
+        is_weight = name.endswith("weight")
         if name.endswith("spread"):
             tensor.fill_(1.3)
-        elif name.endswith("weight") and tensor.dim() > 1 and "embed" not in name:
-            tensor.copy_(noise(tensor) / math.sqrt(tensor[0].numel()))
+        elif name.endswith("strength"):
+            tensor.copy_(4 + noise)
+        elif "token_embed" in name or name in ("null_text", "text_pool.query"):
+            tensor.copy_(noise)  # loud, so that tokens and texts differ from each other
+        elif is_weight and tensor.dim() > 1 and "level_embed" not in name:
+            tensor.copy_(noise / math.sqrt(tensor[0].numel()))
         else:
-            tensor.add_(noise(tensor) * 0.4)
+            tensor.copy_(0.4 * noise + (1.0 if is_weight and tensor.dim() == 1 else 0.0))
     for part in module.modules():
         if isinstance(part, SelfAttention):  # the first head's scale lies above the limit of log 100
-            part.log_scale.copy_(torch.tensor([5.5, 1.0, 2.5])[: part.num_heads].view(part.log_scale.shape))
+            part.log_scale.copy_(torch.tensor([5.5, 1.0, 2.5]).view(part.log_scale.shape))

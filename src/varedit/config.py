@@ -30,6 +30,8 @@ class ConfigSection:
         hints = get_type_hints(type(self))
         for item in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value, hint = getattr(self, item.name), hints[item.name]
+            if hint is float and (not isinstance(value, int | float) or isinstance(value, bool)):
+                raise ConfigError(f"{item.name} must be a number, not {value!r}")
             if hint is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise ConfigError(f"{item.name} must be a positive whole number, not {value!r}")
             words = getattr(hint, "__args__", ()) if getattr(hint, "__origin__", None) is Literal else ()
@@ -39,6 +41,8 @@ class ConfigSection:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build from JSON values; lists become tuples. Raises ConfigError for unknown or missing keys."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"the {cls.__name__} section must be an object, not {values!r}")
         fields = {item.name: item for item in dataclasses.fields(cls)}  # type: ignore[arg-type]  # as above
         unknown = sorted(set(values) - set(fields))
         if unknown:
@@ -190,7 +194,7 @@ class EditorConfig:
         """Read config.json. Raises ConfigError, in one sentence, for anything that is not a valid one."""
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"config.json is not valid JSON: {error}") from error
         if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
             raise ConfigError(f'config.json does not say "format": "{FORMAT}"; this is not a varedit model folder')

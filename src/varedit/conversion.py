@@ -37,8 +37,8 @@ from varedit.weight_sources import WeightSource, autoencoder_weights, plain_weig
 
 log = logging.getLogger(__name__)
 
-SHARD_BYTES = 2_000_000_000
-PIECE_BYTES = 200_000_000
+SHARD_BYTES = 2_000_000_000  # a file of the folder, and about what memory holds
+PIECE_BYTES = 200_000_000  # read at once
 NULL_TEXT = "null_text"
 T5_WORDS, T5_ALIAS = "shared.weight", "encoder.embed_tokens.weight"  # two names of one table
 
@@ -137,15 +137,13 @@ class Part:
 
     @property
     def groups(self) -> list[list[str]]:
-        """Names of each shard. Neighbours in the source stay neighbours, so that each of its files is opened once."""
-        files = {file: index for index, file in enumerate(dict.fromkeys(w.file for w in self.source.weights.values()))}
-        order = sorted(self.targets, key=lambda name: files[self.source.weights[self.origins[name]].file])
-        return shard_groups({name: self.targets[name].num_bytes for name in order}, SHARD_BYTES)
+        """Names of each shard."""
+        return shard_groups({name: target.num_bytes for name, target in self.targets.items()}, SHARD_BYTES)
 
     def read(self, names: Sequence[str]) -> dict[str, Tensor]:
         """The weights of one shard, as they are written.
 
-        Read in pieces: where the number format changes, what was read is dropped before the next piece comes.
+        Read in pieces, so that what was read is dropped before the next piece comes where the number format changes.
         """
         weights: dict[str, Tensor] = {}
         for piece in shard_groups({name: self.targets[name].num_bytes for name in names}, PIECE_BYTES):
@@ -288,13 +286,16 @@ def _text_part(folder: Path, released: Preset, dtype: StoredType) -> tuple[Part,
 
 def _t5_encoder(folder: Path) -> Any:
     """A `transformers.T5EncoderModel` on the meta device, of the sizes that the folder says."""
-    from transformers import T5Config, T5EncoderModel
+    from transformers import AutoConfig, T5Config, T5EncoderModel
 
     if not folder.is_dir():
         raise InputMissing(f"{folder} is not a folder; the text encoder is one, with config.json and tokenizer files")
     try:
+        config = AutoConfig.from_pretrained(folder)
+        if not isinstance(config, T5Config):
+            raise TypeError(type(config))
         with torch.device("meta"):
-            encoder = T5EncoderModel(T5Config.from_pretrained(folder))
+            encoder = T5EncoderModel(config)
     except Exception as error:  # transformers raises many kinds for a damaged config.json
         raise ModelError(f"{folder} is not the folder of a T5 text encoder, such as {TEXT_ENCODER}") from error
     encoder.config.architectures = [type(encoder).__name__]
@@ -314,6 +315,8 @@ def _save_tokenizer(source: Path, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     try:
+        if not any((source / name).is_file() for name in ("tokenizer.json", "spiece.model")):
+            raise FileNotFoundError(source)  # where transformers would make up a tokenizer without words
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # transformers raises many kinds
         raise ModelError(

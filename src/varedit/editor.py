@@ -42,9 +42,9 @@ class Editor:
         with torch.device("meta"):
             autoencoder = Autoencoder(config.autoencoder)
             transformer = VAREditTransformer(config.transformer)
+        set_compute_dtype(transformer, autoencoder, dtype)  # before loading: nothing is ever held in a wider type
         load_weights(autoencoder, folder / "autoencoder")
         load_weights(transformer, folder / "transformer")
-        set_compute_dtype(transformer, autoencoder, dtype)
         text_encoder = TextEncoder.from_folder(folder, config.transformer.max_text_length, dtype)
         editor = cls(config, autoencoder.eval(), transformer.eval(), text_encoder.eval())
         editor.to(device)

@@ -35,8 +35,14 @@ def find_model(source: str | Path | None, **download: Any) -> ModelSource:
     """
     if source is None or source == EMBEDDED:
         return ModelSource(Path(str(files("varedit"))) / "weights" / EMBEDDED)
-    if Path(source).is_dir():
-        return ModelSource(Path(source))
+    try:
+        if Path(source).is_dir():
+            return ModelSource(Path(source))
+        if Path(source).exists():
+            raise ModelError(f"{source} is a file; a model is a folder with config.json in it")
+    except (OSError, ValueError) as error:  # too long for a name, or with a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise ModelError(f"the model {source} cannot be read: {reason}") from error
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         raise ModelError(f"there is no model folder {source}, and it is not a hub name such as owner/name")
     return _fetched(str(source), download)
@@ -46,7 +52,6 @@ def _fetched(name: str, download: dict[str, Any]) -> ModelSource:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
@@ -69,6 +74,7 @@ def _fetched(name: str, download: dict[str, Any]) -> ModelSource:
         raise ModelError(f"{name} is neither a folder nor a valid hub name") from error
     except LocalEntryNotFoundError as error:
         raise ModelError(f"{name} is not a folder, is not in the local cache, and the hub cannot be reached") from error
-    except (HfHubHTTPError, OSError) as error:
-        raise ModelError(f"{name} could not be fetched: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # the client passes on the errors of whatever HTTP library it uses
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{name} could not be fetched: {reason}") from error
     return ModelSource(folder, folder.name)

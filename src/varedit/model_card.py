@@ -7,7 +7,8 @@ from varedit.presets import TEXT_ENCODER, Preset
 
 def model_card(preset: Preset, dtype: str) -> str:
     """The card's text. ``dtype`` is how the weights were stored: "keep" or "bfloat16"."""
-    side = preset.config.token_pixels * preset.config.templates.square.schedule.final[1]
+    pixels = preset.config.token_pixels
+    sizes = [tuple(pixels * side for side in template.schedule.final) for template in preset.config.templates.templates]
     stored = "as published" if dtype == "keep" else "bfloat16 where the model computes in it, all else as published"
     return _CARD.format(
         task="image-to-image" if preset.edits else "text-to-image",
@@ -16,7 +17,8 @@ def model_card(preset: Preset, dtype: str) -> str:
         text_encoder=TEXT_ENCODER,
         title=preset.title,
         purpose=_EDITS if preset.edits else _STARTS,
-        side=side,
+        size="{1} x {0}".format(*sizes[0]),
+        count=len(sizes),
         stored=stored,
         files=f"`{preset.transformer}`, `{preset.autoencoder}`, `{preset.text_encoder}`",
         citation=_VAREDIT_CITATION if preset.edits else _INFINITY_CITATION,
@@ -45,7 +47,7 @@ Weights of [{repository}](https://huggingface.co/{repository}) in the folder for
 
 ## Facts
 
-- Pictures of about {side} x {side} pixels inside the model, in 15 aspect ratios.
+- Pictures of {size} pixels inside the model, or of about as many in another aspect ratio ({count} in all).
 - Text encoder: {text_encoder}, English, encoder half only.
 - Number format of the weights: {stored}.
 - Made from {files}.

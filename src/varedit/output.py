@@ -93,7 +93,7 @@ def save_image(
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -163,7 +163,7 @@ def _check_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OutputError(f"The folder {folder} cannot be written to: {error.strerror}.") from error
+        raise OutputError(f"The folder {folder} cannot be written to: {error.strerror or error}.") from error
 
 
 def _write_synced(path: Path, data: bytes) -> None:

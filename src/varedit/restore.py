@@ -23,7 +23,6 @@ from varedit.errors import UsageError
 
 Array = NDArray[np.float32]
 Upsample = Callable[[Array], Array]  # (C, h, w) -> (C, H, W)
-
 Box = tuple[float, float, float, float]  # left, top, right, bottom in model pixels; edges may fall inside a pixel
 
 # The edit at model resolution is one (14, h, w) array of layers. First the colour maps of the three output channels, 4
@@ -43,7 +42,7 @@ class RestoreSettings:
 
     threshold: float = 0.02  # differences below this are never an edit: 2.5 of 255 levels
     noise_ceiling: float = 0.12  # more is not taken for the model's noise; a weak editor has 0.05 to 0.1
-    inner_noise_ceiling: float = 0.08  # the same inside a changed area, where noise competes with new content
+    inner_noise_ceiling: float = 0.05  # the same inside a changed area, where noise competes with new content
     peak_share: float = 0.2  # a blotch weaker than this share of the picture's strongest change is no edit
     grain: float = 1 / 64  # radius over which differences are averaged before they are judged, and of the seams
     reach: float = 1 / 16  # radius within which structure speaks for or against keeping the photograph's detail
@@ -51,7 +50,7 @@ class RestoreSettings:
     ridge: float = 1e-5  # of a global map, towards identity; 1e-3 leaves a tenth of the colour in a greyscale edit
     local_ridge: float = 0.05  # of a local map, towards zero: the variance below which its slopes are not trusted
     shrinkage: float = 0.5  # share of the noise energy that a local map must exceed before it is believed at all
-    agreement: tuple[float, float] = (0.45, 0.75)  # structure kept: below, the source is gone; above, it is all there
+    agreement: tuple[float, float] = (0.5, 0.8)  # structure kept: below, the source is gone; above, it is all there
     working_size: int = 256  # pixels; a larger result is averaged down to judge it, never to blend it in
 
 
@@ -174,11 +173,15 @@ def _edit_layers(source: Array, result: Array, settings: RestoreSettings) -> Arr
     tone = _tone_change(_evidence(unchanged, reach // 2), best, noise, is_whole_tone)
     strong = _strong_change(unchanged, noise, grain, settings)
     new = _lost_structure(predicted, result, np.maximum(strong, tone) + np.float32(1e-4), inner_noise, reach, settings)
-    whole = _whole_picture_is_new(predicted, result, inner_noise, reach, is_whole_tone, settings)
-    new = np.maximum(_box(new, grain), whole)
-    change = np.maximum(np.maximum(_box(_dilated(strong, 2 * grain), 2 * grain), tone), whole)
+    mapped = _colours(picture_map, source)
+    blurred = np.maximum(
+        _lost_fine_structure(predicted, result, reach, is_whole_tone),
+        _whole_picture_is_new(mapped, result, inner_noise, reach, is_whole_tone, settings),
+    )
+    new = np.maximum(_box(new, grain), blurred)
+    change = np.maximum(np.maximum(_box(_dilated(strong, 2 * grain), 2 * grain), tone), blurred)
     change *= _support(unchanged, grain)
-    maps += _local_maps(source, (result - predicted) * (1 - new), inner_noise, settings)
+    maps += _local_maps(source, result - predicted, inner_noise, settings)
     layers = np.concatenate([maps.reshape(12, *new.shape), change[None], new[None]]).astype(np.float32)
     layers[CHANGE:][layers[CHANGE:] < 1 / 512] = 0  # what rounds to nothing is nothing
     return layers
@@ -263,26 +266,33 @@ def _lost_structure(
     return 1 - _step((cov + floor) / (np.maximum(var_p, var_r - noise_energy) + floor), *settings.agreement)
 
 
-def _whole_picture_is_new(
-    predicted: Array, result: Array, noise: float, reach: int, is_whole_tone: bool, settings: RestoreSettings
-) -> float:
-    """1 when no map carries the picture's structure: mirrored, blurred, pixelated, another scene; 0 when one does.
+def _lost_fine_structure(predicted: Array, result: Array, reach: int, is_whole_tone: bool) -> Array:
+    """The same for what a 3x3 mean removes, where a blur shows first: (h, w) in [0, 1].
 
-    Mirroring shows in most structured places; a blur only in the finest structure (what a 3x3 mean removes), where
-    the share of the source's that the result still has is a regression slope, hence safe from independent noise.
+    What the result has kept of the source's is a regression slope, hence safe from independent noise. Tone edits that
+    lower the contrast lose some to the codec; in others a loss of 40% is a blur, unless other structure took its place.
     """
-    p = predicted - _box(predicted, reach)
-    structured = _evidence((p * p).sum(axis=0), reach) / _evidence(np.ones_like(p[0]), reach)
-    confidence = structured / (structured + 12 * noise + 1e-3)
-    lost = _lost_structure(predicted, result, np.ones_like(p[0]), noise, reach, settings)
-    lost_share = float((confidence * lost).sum() / confidence.sum())
-    fine_p, fine_r = predicted - _box(predicted, 1), result - _box(result, 1)
-    fine = float((fine_p**2).sum()) + 1e-9
-    kept, amount = float((fine_p * fine_r).sum()) / fine, float((fine_r**2).sum()) / fine
-    is_blurred = 1 - _ramp(kept, 0.25, 0.35)
-    if not is_whole_tone:  # low-contrast tone edits lose fine structure to the codec; without one 0.6 is a clear loss
-        is_blurred = max(is_blurred, (1 - _ramp(kept, 0.5, 0.65)) * (1 - _ramp(amount, 0.6, 0.8)))
-    return max(_ramp(lost_share, 0.3, 0.5), is_blurred)
+    p, r = predicted - _box(predicted, 1), result - _box(result, 1)
+    cov, var_p, var_r = (_evidence((x * y).mean(axis=0) + 2e-4, reach) for x, y in ((p, r), (p, p), (r, r)))
+    kept, amount = cov / var_p, var_r / var_p
+    if is_whole_tone:
+        return 1 - _step(kept, 0.25, 0.35)
+    return 1 - np.maximum(_step(kept, 0.25, 0.35), np.minimum(_step(kept, 0.5, 0.65) + _step(amount, 0.6, 0.8), 1))
+
+
+def _whole_picture_is_new(
+    mapped: Array, result: Array, noise: float, reach: int, is_whole_tone: bool, settings: RestoreSettings
+) -> float:
+    """1 when most structured places of the source under the picture's map are lost: mirrored, blurred, another scene.
+
+    Then places without structure, which alone say nothing, are new as well. 0 when most are kept.
+    """
+    structure = mapped - _box(mapped, reach)
+    energy = _evidence((structure**2).sum(axis=0), reach)
+    confidence = energy / (energy + 12 * noise + 1e-3)
+    lost = _lost_structure(mapped, result, np.ones_like(energy), noise, reach, settings)
+    lost = np.maximum(lost, _lost_fine_structure(mapped, result, reach, is_whole_tone))
+    return _ramp(float((confidence * lost).mean() / (confidence.mean() + 0.02)), 0.5, 0.7)
 
 
 # Colour maps
@@ -298,15 +308,14 @@ def _robust_map(source: Array, result: Array, weight: Array, ridge: float, round
     """Weighted least squares of result on (source, 1), ridged towards identity, as a (3, 4) map.
 
     Samples are averaged over 3x3 pixels first: noise in the source flattens slopes. Outliers fade (Geman and McClure
-    weights on the median error). A clipped result says nothing about slope: such samples and their neighbours, over
-    which a codec smears the kink, hardly count, nor do those that the map itself sends beyond the range.
+    weights on the median error). Where the map goes beyond the range and the result is as good as clipped, the result
+    says nothing about slopes: such samples do not count.
     """
     step = max(1, min(source.shape[1:]) // 128)  # 128x128 samples are plenty for twelve numbers
-    clipped = _dilated(_step(np.abs(result), 0.9, 1.0), 1)[:, ::step, ::step].reshape(3, -1)
     x, y = (_box(each, step)[:, ::step, ::step].reshape(3, -1).astype(np.float64) for each in (source, result))
     x = np.concatenate([x, np.ones_like(x[:1])])  # (4, n)
-    start = weight[::step, ::step].reshape(-1) * np.maximum(1 - clipped, 0.02) + 1e-9  # (3, n)
-    trust, penalty = start, ridge * np.diag([1, 1, 1, 1e-3])
+    start = weight[::step, ::step].reshape(-1).astype(np.float64)
+    trust, penalty = np.tile(start, (3, 1)), ridge * np.diag([1, 1, 1, 1e-3])
     fitted = IDENTITY.astype(np.float64)
     for _ in range(rounds):
         for k in range(3):
@@ -316,7 +325,7 @@ def _robust_map(source: Array, result: Array, weight: Array, ridge: float, round
         straight = fitted @ x
         error = ((np.clip(straight, -1, 1) - y) ** 2).sum(axis=0)
         is_beyond = (np.abs(straight) > 1) & (straight * y > 0) & (np.abs(y) > 0.85)
-        trust = start / (1 + error / (4 * _weighted_median(error, start.min(axis=0)) + 1e-4)) ** 2 * ~is_beyond + 1e-12
+        trust = start / (1 + error / (4 * _weighted_median(error, start) + 1e-4)) ** 2 * ~is_beyond + 1e-12
     return fitted.astype(np.float32)
 
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from varedit.errors import UsageError
 
-MAX_GUIDANCE = 100.0
+MAX_GUIDANCE = 30.0
 MIN_TEMPERATURE = 1e-3
-MAX_TEMPERATURE = 100.0
+MAX_TEMPERATURE = 10.0
 
 PerScale = float | Sequence[float]
 

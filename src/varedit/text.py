@@ -6,7 +6,8 @@ No prefix and no rewriting: what the user wrote is what the encoder reads, up to
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from varedit.errors import ModelError, UsageError
 from varedit.text_features import TextFeatures
 
 MAX_CHARACTERS = 2000
+_MEND = "Download or convert the model again."
 
 
 @dataclass(frozen=True)
@@ -90,28 +92,80 @@ class TextEncoder(nn.Module):
     @classmethod
     def from_folder(cls, folder: Path, max_length: int, dtype: torch.dtype = torch.float32) -> TextEncoder:
         """Read FOLDER/text_encoder and FOLDER/tokenizer. Raises ModelError where either is missing or damaged."""
-        from transformers import AutoTokenizer, T5EncoderModel
-        from transformers.utils import logging
-
-        bar = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        try:
-            encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=dtype, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-        except Exception as error:  # transformers raises many kinds for a damaged folder
+        with _silent_transformers():
+            encoder, tokenizer = _read_encoder(folder / "text_encoder", dtype), _read_tokenizer(folder / "tokenizer")
+        if len(tokenizer) > encoder.config.vocab_size:
             raise ModelError(
-                f"the text encoder or tokenizer in {folder} cannot be read: {str(error).splitlines()[0]}. "
-                "Download or convert the model again."
-            ) from error
-        finally:
-            if bar:
-                logging.enable_progress_bar()
+                f"the tokenizer in {folder} has {len(tokenizer)} words, but its text encoder knows "
+                f"{encoder.config.vocab_size}. {_MEND}"
+            )
         return cls(encoder.eval(), tokenizer, max_length)
 
     def save(self, folder: Path) -> None:
         """Write FOLDER/text_encoder and FOLDER/tokenizer."""
-        self.encoder.save_pretrained(folder / "text_encoder")  # type: ignore[operator]  # a transformers model has it
-        self.tokenizer.save_pretrained(folder / "tokenizer")
+        with _silent_transformers():
+            self.encoder.save_pretrained(folder / "text_encoder")  # type: ignore[operator]  # a transformers model has it
+            self.tokenizer.save_pretrained(folder / "tokenizer")
+
+
+def _read_encoder(folder: Path, dtype: torch.dtype) -> Any:
+    """A `transformers.T5EncoderModel` whose weights are all from the folder."""
+    from transformers import T5EncoderModel
+
+    with _readable(folder, "config.json"):
+        encoder, report = T5EncoderModel.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # looked for below, where the message can name one
+            output_loading_info=True,
+        )
+    # transformers draws what it does not find, and says so only in its log
+    unfit = f"the weights in {folder} do not fit config.json"
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"{unfit}: {missing[0]} is missing ({len(missing)} such weights)")
+    if mismatched := sorted(report["mismatched_keys"]):
+        name, found, wanted = mismatched[0]
+        raise ModelError(f"{unfit}: {name} is {tuple(found)}, not {tuple(wanted)}")
+    if unknown := sorted(report["unexpected_keys"]):
+        raise ModelError(f"{unfit}: {unknown[0]} has no place in the model ({len(unknown)} such weights)")
+    return encoder
+
+
+def _read_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    with _readable(folder, "tokenizer.json"):
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+@contextmanager
+def _readable(folder: Path, needed: str) -> Iterator[None]:
+    """Turn what transformers raises for a damaged folder, which is any kind of error, into a ModelError."""
+    if not (folder / needed).is_file():  # or transformers would look for the folder's name on the hub
+        raise ModelError(f"{folder / needed} is missing. {_MEND}")
+    try:
+        yield
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
+        raise ModelError(f"{folder} cannot be read: {reason}. {_MEND}") from error
+
+
+@contextmanager
+def _silent_transformers() -> Iterator[None]:
+    """Keep transformers from writing bars and tables to stderr; what matters of them becomes an error."""
+    from transformers.utils import logging
+
+    bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
 
 
 def clean_instruction(text: str) -> str:

@@ -1,6 +1,6 @@
 """Weights as others publish them: ``.pth`` and ``.bin`` files, safetensors, sharded folders (spec "Checkpoints").
 
-Files are mapped into memory, so that a weight costs memory only while it is in use. Pickles are read with torch's
+A source knows names and shapes; numbers are read on demand, a few weights at a time. Pickles go through torch's
 restricted reader, which builds tensors and plain containers and runs no code; even so, convert only files you trust.
 """
 
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,17 @@ FOLDER_FILES = (
 
 # Picks the weights out of what a pickled file holds; raises LookupError with what it found instead.
 Select = Callable[[Any], Mapping[Any, Any]]
+
+
+class WeightFile(Protocol):
+    """One file: its weights by name, of which only shape and dtype count, and a way to read some of them."""
+
+    @property
+    def weights(self) -> Mapping[str, Tensor]:
+        """Tensors that may be on the meta device."""
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Contiguous tensors that share no memory."""
 
 
 @dataclass(frozen=True)
@@ -52,40 +63,23 @@ class WeightSource:
 
     def __init__(self, path: Path, select: Select) -> None:
         self.path = path
-        self._select = select
         self.weights: dict[str, StoredWeight] = {}
-        for file in _files(path):
-            for name, value in self._mapped(file).items():
+        self._files = {file: _opened(file, select) for file in _file_paths(path)}
+        for file, opened in self._files.items():
+            for name, value in opened.weights.items():
                 if name in self.weights:
                     raise ModelError(f"{path} holds {name} twice, in {self.weights[name].file.name} and {file.name}")
-                if value.layout != torch.strided or value.device.type != "cpu":
-                    raise ModelError(f"{file} holds {name} in a form that is not plain numbers")
                 self.weights[name] = StoredWeight(file, tuple(value.shape), value.dtype)
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Some weights, contiguous and each with memory of its own.
-
-        They are views of freshly mapped files: dropping them all gives back what reading them has brought in.
-        """
-        wanted = list(names)
+        """Some weights, contiguous and each with memory of its own. Raises ModelError where a file ends early."""
+        names_in: dict[Path, list[str]] = {}
+        for name in names:
+            names_in.setdefault(self.weights[name].file, []).append(name)
         found: dict[str, Tensor] = {}
-        for file in dict.fromkeys(self.weights[name].file for name in wanted):
-            mapped = self._mapped(file)
-            found |= {name: mapped[name] for name in wanted if self.weights[name].file == file}
-        return _apart(found)
-
-    def _mapped(self, file: Path) -> dict[str, Tensor]:
-        if file.suffix == ".safetensors":
-            with opened_safetensors(file) as weights:
-                return {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118
-        try:
-            selected = self._select(_unpickled(file))
-        except LookupError as error:
-            raise ModelError(f"{file} {error.args[0]}") from error
-        tensors = {str(name): value for name, value in selected.items() if isinstance(value, Tensor)}
-        if not tensors:
-            raise ModelError(f"{file} holds no weights")
-        return tensors
+        for file, wanted in names_in.items():
+            found |= self._files[file].read(wanted)
+        return found
 
 
 def transformer_weights(content: Any, *, use_ema: bool = False) -> Mapping[Any, Any]:
@@ -121,7 +115,65 @@ def plain_weights(content: Any) -> Mapping[Any, Any]:
     return content
 
 
-def _files(path: Path) -> list[Path]:
+class PickledFile:
+    """A file of `torch.save`.
+
+    It is neither loaded whole nor mapped: torch maps files privately and writably, which systems refuse where a file
+    is larger than the memory. Files that torch wrote before version 1.6 are loaded whole; they have no directory.
+    """
+
+    def __init__(self, path: Path, select: Select) -> None:
+        self.path = path
+        try:
+            selected = select(_unpickled(path))
+        except LookupError as error:
+            raise ModelError(f"{path} {error.args[0]}") from error
+        self.weights = {str(name): value for name, value in selected.items() if isinstance(value, Tensor)}
+        if not self.weights:
+            entries = ", ".join(str(name) for name in list(selected)[:3]) or "none"
+            raise ModelError(f"{path} holds no weights where they are expected; its entries are {entries}")
+        for name, value in self.weights.items():
+            if value.layout != torch.strided or (value.is_meta and _place(value) is None):
+                raise ModelError(f"{path} holds {name} in a form that is not plain numbers")
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """See `WeightFile`."""
+        with self.path.open("rb") as raw:
+            return {name: self._read_one(raw, self.weights[name]) for name in names}
+
+    def _read_one(self, raw: BinaryIO, value: Tensor) -> Tensor:
+        if not value.is_meta:
+            return value.clone(memory_format=torch.contiguous_format)
+        place = _place(value)
+        assert place is not None, "checked by the constructor"
+        # From the first number to the last; a view of a larger tensor is read alone.
+        last = sum((size - 1) * stride for size, stride in zip(value.shape, value.stride(), strict=True))
+        numbers = torch.empty(last + 1 if value.numel() else 0, dtype=value.dtype)
+        raw.seek(place + int(value.storage_offset()) * value.itemsize)
+        if raw.readinto(numbers.view(torch.uint8).numpy()) < numbers.nbytes:  # type: ignore[attr-defined]  # BinaryIO has it
+            raise ModelError(f"{self.path} ends early. Download it again.")
+        return numbers.as_strided(value.shape, value.stride()).contiguous()
+
+
+class SafetensorsFile:
+    """A safetensors file, mapped into memory: dropping what was read gives the memory back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with opened_safetensors(path) as weights:
+            self.weights = {name: weights.get_tensor(name).to("meta") for name in weights.keys()}  # noqa: SIM118
+
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """See `WeightFile`."""
+        with opened_safetensors(self.path) as weights:
+            return {name: weights.get_tensor(name) for name in names}
+
+
+def _opened(file: Path, select: Select) -> WeightFile:
+    return SafetensorsFile(file) if file.suffix == ".safetensors" else PickledFile(file, select)
+
+
+def _file_paths(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -133,10 +185,11 @@ def _files(path: Path) -> list[Path]:
 
 
 def _unpickled(file: Path) -> Any:
+    """What a file holds, with tensors on the meta device that know their place in the file (older files: the CPU)."""
     try:
         with file.open("rb") as raw:
-            is_zip = raw.read(2) == b"PK"  # only these can be mapped; older files are read whole
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+            has_directory = raw.read(2) == b"PK"
+        return torch.load(file, map_location="meta" if has_directory else "cpu", weights_only=True)
     except OSError as error:
         raise ModelError(f"{file} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch raises many kinds for a damaged file
@@ -148,12 +201,6 @@ def _unpickled(file: Path) -> Any:
         raise ModelError(f"{file} is damaged or not a torch file. Download it again.") from error
 
 
-def _apart(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous tensors no two of which share memory, as safetensors demands; copies only what it must."""
-    seen: set[int] = set()
-    apart = {}
-    for name, value in weights.items():
-        place = value.untyped_storage().data_ptr()
-        apart[name] = value.clone(memory_format=torch.contiguous_format) if place in seen else value.contiguous()
-        seen.add(place)
-    return apart
+def _place(value: Tensor) -> int | None:
+    """Where in its file the storage of a tensor on the meta device begins, in bytes; None if it has no place there."""
+    return value.untyped_storage()._checkpoint_offset

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import secrets
 import sys
 import time
@@ -13,8 +15,8 @@ import click
 
 from varedit.cli.jobs import PIPE, Job, Targets, plan, split_instruction
 from varedit.cli.request import Request, request_options
-from varedit.cli.terminal import Terminal, talking
-from varedit.errors import OutputError, UsageError
+from varedit.cli.terminal import Terminal, talking, write_result
+from varedit.errors import InputMissing, OutputError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,10 +60,11 @@ def edit(terminal: Terminal, /, **options: Any) -> None:
         picture = read_source(job.source)
         check_sizes(job, picture)
         settings = call_settings(request, picture, seed)
+        loading = time.perf_counter()
+        instruction = checked_instruction(request, instruction)
         for note in picture.notes:
             terminal.say(f"note: {picture.name}: {note}")
-        loading = time.perf_counter()
-        if editor is None:  # only now: a bad image should not cost the loading of a model
+        if editor is None:  # only now: a bad image or a slip in typing should not cost the loading of a model
             editor = load_editor(request)
         started = time.perf_counter()
         result = run(editor, picture, instruction, settings, job, terminal)
@@ -92,23 +95,29 @@ def check_targets(jobs: list[Job], request: Request) -> None:
             check_output_path(path, force=request.force)
         if job.previews is not None:
             make_folder(job.previews)
+            old = sorted(job.previews.glob(f"{glob.escape(job.stem)}-scale-*.png"))
+            if old and not request.force:
+                raise OutputError(f"{old[0]} exists. Choose another folder, or allow replacing it with --force.")
 
 
 def make_folder(folder: Path) -> None:
     """Make a folder for results. Raises OutputError if that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot make the folder {folder}: {reason}") from error
 
 
 def read_source(source: str) -> Picture:
     """Read one image, from a file or from stdin."""
-    from varedit.images import read_image
+    from varedit.images import MAX_BYTES, read_image
 
-    if source == PIPE:
-        return read_image(sys.stdin.buffer.read(), name="the image on stdin")
-    return read_image(Path(source))
+    if source != PIPE:
+        return read_image(Path(source))
+    if sys.stdin is None:
+        raise InputMissing("stdin is closed, so there is no image to read from it")
+    return read_image(sys.stdin.buffer.read(MAX_BYTES + 1), name="the image on stdin")  # a stream may never end
 
 
 def check_sizes(job: Job, picture: Picture) -> None:
@@ -121,6 +130,8 @@ def check_sizes(job: Job, picture: Picture) -> None:
         check_output_path(Path(job.output), force=True, size=size)
     if job.compare is not None:
         check_output_path(job.compare, force=True, size=size_of_comparison(size))
+    if job.region is not None:
+        check_output_path(job.region, force=True, size=size)
 
 
 def call_settings(request: Request, picture: Picture, seed: int) -> dict[str, Any]:
@@ -137,6 +148,16 @@ def call_settings(request: Request, picture: Picture, seed: int) -> dict[str, An
         "mask": mask,
         "fit": request.fit,
     }
+
+
+def checked_instruction(request: Request, instruction: str) -> str:
+    """The instruction without control characters. Raises UsageError for it, or for a number that no model takes."""
+    from varedit.sampling import SamplingSettings
+    from varedit.text import clean_instruction
+
+    numbers = {"guidance": request.guidance, "temperature": request.temperature}
+    SamplingSettings(**{name: number for name, number in numbers.items() if number is not None})
+    return clean_instruction(instruction)
 
 
 def load_editor(request: Request) -> VAREditPipeline:
@@ -176,8 +197,7 @@ def write_results(job: Job, picture: Picture, result: EditOutput, request: Reque
     provenance = result.settings[0] if request.metadata else None
     edited = pixels(result.images[0])
     if job.output == PIPE:
-        sys.stdout.buffer.write(encode_image(edited, "PNG", alpha=picture.alpha, provenance=provenance))
-        sys.stdout.buffer.flush()
+        write_result(encode_image(edited, "PNG", alpha=picture.alpha, provenance=provenance))
     else:
         path = Path(job.output)
         save_image(edited, path, alpha=picture.alpha, provenance=provenance, force=request.force)
@@ -202,7 +222,7 @@ def report(job: Job, picture: Picture, result: EditOutput, request: Request) -> 
     if job.output == PIPE:
         return
     if not request.as_json:
-        click.echo(job.output)
+        write_result(os.fsencode(job.output) + b"\n")
         return
     record: dict[str, Any] = {
         "output": job.output,
@@ -216,4 +236,4 @@ def report(job: Job, picture: Picture, result: EditOutput, request: Request) -> 
     }
     extras = {"compare": job.compare, "show_region": job.region, "previews": job.previews}
     record |= {name: str(path) for name, path in extras.items() if path is not None}
-    click.echo(json.dumps(record, ensure_ascii=False))
+    write_result(json.dumps(record).encode() + b"\n")  # in ASCII, as names may hold bytes of no encoding

@@ -65,8 +65,7 @@ def plan(sources: list[str], targets: Targets, *, seed: int) -> list[Job]:
     """One job an image. Raises InputMissing or UsageError before anything is opened or written."""
     for source in sources:
         if source != PIPE and not _is_file(source):
-            kind = "is not a file" if Path(source).exists() else "does not exist"
-            raise InputMissing(f"the image {source} {kind}")
+            raise InputMissing(f"the image {source or 'without a name'} {_trouble(source)}")
     if sources.count(PIPE) > 1:
         raise UsageError("stdin holds one image; give '-' once")
     if targets.output == PIPE and len(sources) > 1:
@@ -79,8 +78,8 @@ def plan(sources: list[str], targets: Targets, *, seed: int) -> list[Job]:
             Job(
                 source=source,
                 output=targets.output if targets.output == PIPE else str(name.fill(targets.output, "--output")),
-                compare=name.fill(targets.compare, "--compare") if targets.compare else None,
-                region=name.fill(targets.region, "--show-region", extension="png") if targets.region else None,
+                compare=None if targets.compare is None else name.fill(targets.compare, "--compare"),
+                region=None if targets.region is None else name.fill(targets.region, "--show-region", extension="png"),
                 previews=targets.previews,
             )
         )
@@ -100,7 +99,9 @@ class _Name:
 
     def fill(self, pattern: str, option: str, *, extension: str | None = None) -> Path:
         """The file that ``pattern`` (a file, a folder, or a name with {stem}, {seed}, {ext}) means for this image."""
-        if pattern.endswith("/") or Path(pattern).is_dir():
+        if not pattern:  # of a variable that was never set; as a folder it would be the root
+            raise UsageError(f"{option} is empty; name a file")
+        if pattern.endswith("/") or _is_folder(pattern):
             pattern = f"{pattern.rstrip('/')}/{{stem}}.{{ext}}"
         words = {"stem": _stem(self.source), "seed": str(self.seed), "ext": extension or self._extension}
         unknown = sorted(set(re.findall(r"\{(\w*)\}", pattern)) - set(words))
@@ -128,6 +129,21 @@ def _is_file(name: str) -> bool:
         return Path(name).is_file()
     except (OSError, ValueError):  # too long for a name, or with a NUL: an instruction, not a file
         return False
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # as above
+        return False
+
+
+def _trouble(name: str) -> str:
+    """What is wrong with the name of an image that is no file."""
+    try:
+        return "is not a file" if name and Path(name).exists() else "does not exist"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
 
 
 def _require_distinct(paths: list[Path]) -> None:

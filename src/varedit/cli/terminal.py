@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from varedit.errors import VAREditError
+from varedit.errors import OutputError, VAREditError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,6 +40,8 @@ class Terminal:
             sentence, code = error.format_message(), error.exit_code
         elif isinstance(error, VAREditError):
             sentence, code = str(error), error.exit_code
+        elif _is_out_of_memory(error):
+            sentence, code = "there is not enough memory for this; try a smaller picture, or --precision bfloat16", 70
         else:
             sentence, code = _unexpected(error), 70
         if self.verbose or os.environ.get("VAREDIT_DEBUG") == "1":
@@ -79,6 +81,17 @@ def talking(command: Command) -> Command:
     return verbose(quiet(command))
 
 
+def write_result(data: bytes) -> None:
+    """Write to stdout, past its encoding. Raises OutputError where that fails, such as on a full disk."""
+    try:
+        click.echo(data, nl=False)
+    except BrokenPipeError:
+        raise  # a reader that has gone away is no error
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the final flush would fail again
+        raise OutputError(f"stdout cannot be written: {error.strerror or error}") from error
+
+
 def printable(text: str) -> str:
     """The text on one line and without control characters: names of files must not steer a terminal."""
     return "".join(character if character.isprintable() else " " for character in " ".join(text.split()))
@@ -87,6 +100,12 @@ def printable(text: str) -> str:
 def _one_sentence(message: str) -> str:
     message = printable(message).strip()
     return message if message.endswith((".", "!", "?")) else f"{message}."
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch has words of its own for it, and need not be imported to know them."""
+    is_torchs = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError) or is_torchs
 
 
 def _unexpected(error: Exception) -> str:
