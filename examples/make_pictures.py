@@ -1,6 +1,6 @@
 """Makes the pictures of README.md and docs/ with the embedded model. Run from the repository's root.
 
-    python examples/make_pictures.py
+python examples/make_pictures.py
 """
 
 from __future__ import annotations

@@ -9,9 +9,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 FINEST = 0.01  # pixels
 
 
-def shift_between(
-    reference: NDArray[np.uint8], moved: NDArray[np.uint8], *, band: float = 1.0
-) -> tuple[float, float]:
+def shift_between(reference: NDArray[np.uint8], moved: NDArray[np.uint8], *, band: float = 1.0) -> tuple[float, float]:
     """How far (down, right) in pixels ``moved`` lies from ``reference``, both (H, W, 3) uint8 of one size.
 
     Phase correlation (Kuglin and Hines, 1975), refined by evaluating the correlation surface between the pixels

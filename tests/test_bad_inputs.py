@@ -120,7 +120,8 @@ def assert_refused(code: int, *parts: str, call: Callable[[], Result]) -> None:
 def pixels_of(path: str) -> NDArray[np.uint8]:
     with Image.open(path) as image:
         assert not image.getexif().get(ORIENTATION)
-        return np.asarray(image)
+        pixels: NDArray[np.uint8] = np.asarray(image)
+    return pixels
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -426,10 +427,8 @@ def bad_pictures() -> Iterator[tuple[str, bytes, str]]:
         for percent in (10, 50, 95):
             name = f"{percent}-percent.{kind.lower()}"
             yield name, data[: len(data) * percent // 100], f"{name} "
-        damaged = bytearray(data)
-        damaged[len(data) // 8 : -len(data) // 8] = bytes(len(damaged[len(data) // 8 : -len(data) // 8]))
-        if kind not in ("BMP", "TIFF"):  # those have no checks: zeros are black pixels
-            yield f"damaged.{kind.lower()}", bytes(damaged), f"damaged.{kind.lower()} "
+        name = f"hollow.{kind.lower()}"
+        yield name, data[:12] + bytes(len(data) - 12), f"{name} "  # the right first bytes, and nothing behind them
 
 
 @pytest.mark.parametrize(("name", "data", "part"), [pytest.param(*case, id=case[0]) for case in bad_pictures()])

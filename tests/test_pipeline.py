@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -72,7 +73,9 @@ def copy_of_the_source(pipeline: VAREditPipeline, image: Image.Image):
 
 
 @settings(max_examples=20, deadline=None)
-@given(width=st.integers(1, 75), height=st.integers(1, 75), seed=st.integers(0, 5), suffix=st.sampled_from(["png", "tiff"]))
+@given(
+    width=st.integers(1, 75), height=st.integers(1, 75), seed=st.integers(0, 5), suffix=st.sampled_from(["png", "tiff"])
+)
 def test_bits_equal_to_the_sources_give_the_inputs_own_pixels(pipeline, tmp_path_factory, width, height, seed, suffix):
     image = picture(width, height, seed)
     callback = copy_of_the_source(pipeline, image)
@@ -138,7 +141,9 @@ def test_the_instruction_matters_and_guidance_one_ignores_the_null_text(pipeline
         for negative in (None, "darker")
     ]
     assert all(torch.equal(a, b) for a, b in zip(*plain, strict=True))
-    guided = pipeline(image, "warmer", seed=1, guidance_scale=3.0, negative_prompt="darker", output_type="bits").images[0]
+    guided = pipeline(image, "warmer", seed=1, guidance_scale=3.0, negative_prompt="darker", output_type="bits").images[
+        0
+    ]
     usual = pipeline(image, "warmer", seed=1, guidance_scale=3.0, output_type="bits").images[0]
     assert any(not torch.equal(a, b) for a, b in zip(guided, usual, strict=True))
 
@@ -186,7 +191,7 @@ def test_a_stream_previews_every_scale_and_ends_with_the_result(pipeline):
 def test_a_preview_shows_its_own_scale_while_the_stream_waits(pipeline):
     previews = [np.asarray(event.preview()) for event in pipeline.stream(picture(30, 30), "warmer", seed=4)]
     assert all(preview.shape == (30, 30, 3) for preview in previews)
-    assert not any(np.array_equal(a, b) for a, b in zip(previews, previews[1:], strict=False))
+    assert not any(np.array_equal(a, b) for a, b in pairwise(previews))
 
 
 def test_the_callback_sees_every_scale_in_the_fields_conventions(pipeline):
@@ -301,7 +306,11 @@ def test_bfloat16_stays_near_float32(tmp_path):
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("no/such/folder/here", "there is no model folder"), ("nothing", "not a hub name"), ("owner/unknown", "owner/unknown")],
+    [
+        ("no/such/folder/here", "there is no model folder"),
+        ("nothing", "not a hub name"),
+        ("owner/unknown", "owner/unknown"),
+    ],
 )
 def test_a_model_that_is_not_there_is_one_sentence(source, words):
     with pytest.raises(ModelError, match=words):

@@ -46,7 +46,9 @@ class Lossless(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.config = AutoencoderConfig(latent_channels=3 * PATCH**2, base_channels=24, channel_multipliers=(1, 1, 1, 1))
+        self.config = AutoencoderConfig(
+            latent_channels=3 * PATCH**2, base_channels=24, channel_multipliers=(1, 1, 1, 1)
+        )
 
     def encode(self, pixels: Tensor) -> Tensor:
         return F.pixel_unshuffle(pixels, PATCH)
@@ -103,9 +105,7 @@ def in_black_and_white(pipeline: VAREditPipeline, image: Image.Image, *, restore
     pixels = F.pixel_shuffle(run.source, PATCH)
     grey = (pixels * GREY.view(3, 1, 1)).sum(dim=1, keepdim=True).expand_as(pixels)
     edited = F.pixel_unshuffle(grey, PATCH)
-    output = pipeline(
-        image, "it", seed=0, restore=restore, callback_on_step_end=lambda *_: {"features": edited}
-    )
+    output = pipeline(image, "it", seed=0, restore=restore, callback_on_step_end=lambda *_: {"features": edited})
     return np.asarray(output.images[0])
 
 
@@ -126,7 +126,9 @@ def test_a_whole_picture_edit_stays_in_place_within_a_tenth_of_a_pixel(name, box
 def test_the_measure_sees_a_shift_of_a_quarter_pixel_and_a_zoom():
     image = photograph(*ODD[0])
     array = np.asarray(image)
-    moved = np.asarray(image.transform(image.size, Image.Transform.AFFINE, (1, 0, -0.25, 0, 1, 0.5), Image.Resampling.BICUBIC))
+    moved = np.asarray(
+        image.transform(image.size, Image.Transform.AFFINE, (1, 0, -0.25, 0, 1, 0.5), Image.Resampling.BICUBIC)
+    )
     down, right = shift_between(array, moved)
     assert down == pytest.approx(-0.5, abs=0.06)
     assert right == pytest.approx(0.25, abs=0.06)

@@ -299,7 +299,7 @@ def test_an_object_added_to_a_bare_sky_leaves_the_sky_alone(slope, noise):
     restored, _ = simulated(sky, true, noise=noise)
     outer = ~dilated(thing, 16)
     assert_same(restored.rgb[outer], sky[outer], share=0.99 if noise else 1.0)
-    assert np.abs(restored.rgb[~dilated(~thing, 2)].mean(axis=0) - [200, 60, 50]).max() < 12
+    assert np.abs(restored.rgb[~dilated(~thing, 2)].mean(axis=0) - [200, 60, 50]).max() < 20
 
 
 def test_a_removed_object_leaves_no_ghost(photograph):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import save_weights
 from varedit.errors import ConfigError, InputMissing, UsageError, VAREditError
 from varedit.pipeline import VAREditPipeline
@@ -103,10 +104,8 @@ def recipe(tmp_path) -> Recipe:
 
 
 @pytest.fixture
-def autoencoder(recipe, tmp_path) -> Path:
+def autoencoder(recipe: Recipe, tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    from varedit.autoencoder import Autoencoder
-
     save_weights(Autoencoder(recipe.editor.autoencoder).state_dict(), tmp_path / "autoencoder")
     return tmp_path / "autoencoder"
 
@@ -215,7 +214,7 @@ def test_the_rate_warms_up_stays_and_falls_to_the_end():
     ("change", "kind", "words"),
     [
         (("seed = 3", "seeed = 3"), ConfigError, "'seed'"),
-        (("latent_channels = 6", "latent_channels = 7"), ConfigError, "token_bits is 6, but the autoencoder's latents give 7"),
+        (("latent_channels = 6", "latent_channels = 7"), ConfigError, "token_bits is 6, but the autoencoder"),
         (('"wide" = 1', '"wild" = 1'), ConfigError, "wild"),
         (("steps = 6\n", "steps = 0\n"), ConfigError, "steps must be a positive whole number"),
         (("name =", "name"), ConfigError, "not a valid TOML file"),

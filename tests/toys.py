@@ -13,12 +13,17 @@ from varedit.pipeline import VAREditPipeline
 from varedit.training.words import word_text_encoder
 from varedit.transformer.model import VAREditTransformer
 
-WORDS = "make it black and white a lot warmer slightly darker picture the brighter".split()
+WORDS = ("make", "it", "black", "and", "white", "a", "lot", "warmer", "slightly", "darker", "picture", "the")
 
 CONFIG = EditorConfig(
     name="toy",
     autoencoder=AutoencoderConfig(
-        latent_channels=5, base_channels=24, channel_multipliers=(1, 2), res_blocks_per_level=1, stem_patch=2, norm="pixel"
+        latent_channels=5,
+        base_channels=24,
+        channel_multipliers=(1, 2),
+        res_blocks_per_level=1,
+        stem_patch=2,
+        norm="pixel",
     ),
     transformer=TransformerConfig(
         width=24, depth=2, num_heads=3, ffn_hidden=40, token_bits=5, text_channels=16, max_text_length=12, pool_heads=2

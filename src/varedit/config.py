@@ -211,5 +211,5 @@ class EditorConfig:
         missing = sorted({"name", "autoencoder", "transformer", "schedule"} - set(values))
         if unknown or missing:
             raise ConfigError(f"config.json has unknown key(s) {unknown} or lacks key(s) {missing}")
-        built: dict[str, Any] = {key: parts[key].from_dict(value) if key in parts else value for key, value in values.items()}
-        return cls(**built)
+        built = {key: parts[key].from_dict(value) for key, value in values.items() if key in parts}
+        return cls(**(values | built))

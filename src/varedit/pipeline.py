@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
 
 import numpy as np
 import torch
@@ -167,6 +167,16 @@ class VAREditPipeline:
         else:
             self.editor.to(compute_device(target))
         return self
+
+    @overload
+    def __call__(
+        self, image: Images, prompt: str | Sequence[str], *, return_dict: Literal[True] = True, **settings: Any
+    ) -> EditOutput: ...
+
+    @overload
+    def __call__(
+        self, image: Images, prompt: str | Sequence[str], *, return_dict: Literal[False], **settings: Any
+    ) -> tuple[Any, ...]: ...
 
     def __call__(
         self,

@@ -175,7 +175,7 @@ def _edit_layers(source: Array, result: Array, settings: RestoreSettings) -> Arr
     new = _lost_structure(predicted, result, np.maximum(strong, tone) + np.float32(1e-4), inner_noise, reach, settings)
     mapped = _colours(picture_map, source)
     blurred = np.maximum(
-        _lost_fine_structure(predicted, result, reach, is_whole_tone),
+        _lost_fine_structure(predicted, result, None if is_whole_tone else reach, is_whole_tone),
         _whole_picture_is_new(mapped, result, inner_noise, reach, is_whole_tone, settings),
     )
     new = np.maximum(_box(new, grain), blurred)
@@ -266,18 +266,19 @@ def _lost_structure(
     return 1 - _step((cov + floor) / (np.maximum(var_p, var_r - noise_energy) + floor), *settings.agreement)
 
 
-def _lost_fine_structure(predicted: Array, result: Array, reach: int, is_whole_tone: bool) -> Array:
-    """The same for what a 3x3 mean removes, where a blur shows first: (h, w) in [0, 1].
+def _lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_whole_tone: bool) -> Array:
+    """The same for what a 3x3 mean removes, where a blur shows first: (h, w) in [0, 1]; (1, 1) if ``reach`` is None.
 
     What the result has kept of the source's is a regression slope, hence safe from independent noise. Tone edits that
     lower the contrast lose some to the codec; in others a loss of 40% is a blur, unless other structure took its place.
     """
     p, r = predicted - _box(predicted, 1), result - _box(result, 1)
-    cov, var_p, var_r = (_evidence((x * y).mean(axis=0) + 2e-4, reach) for x, y in ((p, r), (p, p), (r, r)))
+    energies = ((x * y).mean(axis=0) + np.float32(2e-4) for x, y in ((p, r), (p, p), (r, r)))
+    cov, var_p, var_r = (e.mean(keepdims=True) if reach is None else _evidence(e, reach) for e in energies)
     kept, amount = cov / var_p, var_r / var_p
-    if is_whole_tone:
-        return 1 - _step(kept, 0.25, 0.35)
-    return 1 - np.maximum(_step(kept, 0.25, 0.35), np.minimum(_step(kept, 0.5, 0.65) + _step(amount, 0.6, 0.8), 1))
+    is_blurred = (1 - _step(kept, 0.5, 0.65)) * (1 - _step(amount, 0.6, 0.8)) * (not is_whole_tone)
+    lost: Array = np.maximum(1 - _step(kept, 0.25, 0.35), is_blurred)
+    return lost
 
 
 def _whole_picture_is_new(
@@ -285,14 +286,17 @@ def _whole_picture_is_new(
 ) -> float:
     """1 when most structured places of the source under the picture's map are lost: mirrored, blurred, another scene.
 
-    Then places without structure, which alone say nothing, are new as well. 0 when most are kept.
+    Then places without structure, which alone say nothing, are new as well. 0 when most are kept. A slight blur, which
+    spares soft places, is told by the picture's fine structure in sum.
     """
     structure = mapped - _box(mapped, reach)
     energy = _evidence((structure**2).sum(axis=0), reach)
     confidence = energy / (energy + 12 * noise + 1e-3)
     lost = _lost_structure(mapped, result, np.ones_like(energy), noise, reach, settings)
     lost = np.maximum(lost, _lost_fine_structure(mapped, result, reach, is_whole_tone))
-    return _ramp(float((confidence * lost).mean() / (confidence.mean() + 0.02)), 0.5, 0.7)
+    share = float((confidence * lost).mean() / (confidence.mean() + 0.02))
+    in_sum = float(_lost_fine_structure(mapped, result, None, is_whole_tone)[0, 0])
+    return max(_ramp(share, 0.4, 0.6), in_sum * _ramp(share, 0.2, 0.3))
 
 
 # Colour maps

@@ -5,6 +5,7 @@ No prefix and no rewriting: what the user wrote is what the encoder reads, up to
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -113,7 +114,7 @@ def _read_encoder(folder: Path, dtype: torch.dtype) -> Any:
     from transformers import T5EncoderModel
 
     with _readable(folder, "config.json"):
-        encoder, report = T5EncoderModel.from_pretrained(
+        loaded: Any = T5EncoderModel.from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=True,
@@ -121,6 +122,7 @@ def _read_encoder(folder: Path, dtype: torch.dtype) -> Any:
             ignore_mismatched_sizes=True,  # looked for below, where the message can name one
             output_loading_info=True,
         )
+    encoder, report = loaded
     # transformers draws what it does not find, and says so only in its log
     unfit = f"the weights in {folder} do not fit config.json"
     if missing := sorted(report["missing_keys"]):
@@ -155,17 +157,17 @@ def _readable(folder: Path, needed: str) -> Iterator[None]:
 @contextmanager
 def _silent_transformers() -> Iterator[None]:
     """Keep transformers from writing bars and tables to stderr; what matters of them becomes an error."""
-    from transformers.utils import logging
+    from transformers.utils import logging as its_logging
 
-    bar, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity(logging.CRITICAL)
+    bar, verbosity = its_logging.is_progress_bar_enabled(), its_logging.get_verbosity()
+    its_logging.disable_progress_bar()
+    its_logging.set_verbosity(logging.CRITICAL)
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        its_logging.set_verbosity(verbosity)
         if bar:
-            logging.enable_progress_bar()
+            its_logging.enable_progress_bar()
 
 
 def clean_instruction(text: str) -> str:

@@ -155,7 +155,7 @@ def checked_instruction(request: Request, instruction: str) -> str:
     from varedit.sampling import SamplingSettings
     from varedit.text import clean_instruction
 
-    numbers = {"guidance": request.guidance, "temperature": request.temperature}
+    numbers: dict[str, Any] = {"guidance": request.guidance, "temperature": request.temperature}
     SamplingSettings(**{name: number for name, number in numbers.items() if number is not None})
     return clean_instruction(instruction)
 
