@@ -239,6 +239,8 @@ def test_a_long_instruction_is_cut_with_a_note(pipeline):
         ({"prompt": "a \ud800"}, "lone surrogate"),
         ({"prompt": 7}, "an instruction must be text"),
         ({"guidance_scale": float("nan")}, "guidance must be a finite number"),
+        ({"guidance_scale": "3"}, "guidance must be a finite number"),
+        ({"temperature": ["a"]}, "temperature must be a finite number"),
         ({"guidance_scale": -1.0}, "guidance is -1.0; it must be from 0"),
         ({"guidance_scale": [1.0, 2.0]}, "guidance has 2 values; this model has 4 scales"),
         ({"temperature": 0.0}, "temperature is 0.0"),

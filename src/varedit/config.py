@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, get_type_hints
 
@@ -23,6 +23,29 @@ Reference = Literal["sar", "finest", "full"]
 RotaryLayout = Literal["exact", "released_flat"]
 
 
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+
+
+# What a field of each type may hold, and how a message says it.
+_CHECKS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    int: (_is_count, "a positive whole number"),
+    int | None: (lambda value: value is None or _is_count(value), "a positive whole number, or nothing"),
+    float: (_is_number, "a finite number of at least 0"),
+    float | None: (lambda value: value is None or _is_number(value), "a finite number of at least 0, or nothing"),
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    tuple[int, ...]: (
+        lambda value: isinstance(value, tuple) and all(map(_is_count, value)),
+        "a list of positive whole numbers",
+    ),
+    Mapping[str, Any] | None: (lambda value: value is None or isinstance(value, Mapping), "an object, or nothing"),
+}
+
+
 class ConfigSection:
     """Checks shared by all parts: words from a closed set, positive sizes, no unknown keys."""
 
@@ -30,10 +53,8 @@ class ConfigSection:
         hints = get_type_hints(type(self))
         for item in dataclasses.fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             value, hint = getattr(self, item.name), hints[item.name]
-            if hint is float and (not isinstance(value, int | float) or isinstance(value, bool)):
-                raise ConfigError(f"{item.name} must be a number, not {value!r}")
-            if hint is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ConfigError(f"{item.name} must be a positive whole number, not {value!r}")
+            if hint in _CHECKS and not _CHECKS[hint][0](value):
+                raise ConfigError(f"{item.name} must be {_CHECKS[hint][1]}, not {value!r}")
             words = getattr(hint, "__args__", ()) if getattr(hint, "__origin__", None) is Literal else ()
             if words and value not in words:
                 raise ConfigError(f"{item.name} must be one of {', '.join(map(str, words))}, not {value!r}")
@@ -69,6 +90,9 @@ class AutoencoderConfig(ConfigSection):
         super().__post_init__()
         if not self.channel_multipliers:
             raise ConfigError("channel_multipliers must name at least one level")
+        widths = [self.base_channels * multiplier for multiplier in self.channel_multipliers]
+        if self.norm == "group" and any(width % 32 and width % 24 for width in (self.base_channels, *widths)):
+            raise ConfigError(f"group norm needs widths that 32 or 24 divides, not {widths}; change base_channels")
         if not 0.0 < self.step_decay <= 1.0:
             raise ConfigError(f"step_decay must be in (0, 1], not {self.step_decay}")
 
@@ -136,6 +160,8 @@ class ScheduleConfig(ConfigSection):
         for name, grids in (self.templates or {}).items():
             schedule = ScaleSchedule.from_grids(grids)
             reference = ScaleSchedule.from_grids(longer[name]) if name in longer else schedule
+            if len(reference) < len(schedule):
+                raise ConfigError(f"the rotary reference of template {name} has fewer scales than its schedule")
             templates.append(Template(name, schedule.aspect_ratio, schedule, reference))
         return TemplateSet(tuple(templates))
 
@@ -148,6 +174,11 @@ class GenerationConfig(ConfigSection):
     temperature: float = 0.5
     top_k: int | None = None
     top_p: float | None = 0.97
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.top_p is not None and self.top_p > 1:
+            raise ConfigError(f"top_p must be from 0 to 1, not {self.top_p}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,5 +242,7 @@ class EditorConfig:
         missing = sorted({"name", "autoencoder", "transformer", "schedule"} - set(values))
         if unknown or missing:
             raise ConfigError(f"config.json has unknown key(s) {unknown} or lacks key(s) {missing}")
+        if not isinstance(values["name"], str) or not isinstance(values.get("patch_merge", False), bool):
+            raise ConfigError("in config.json, name must be text and patch_merge true or false")
         built = {key: parts[key].from_dict(value) for key, value in values.items() if key in parts}
         return cls(**(values | built))

@@ -173,11 +173,8 @@ def _edit_layers(source: Array, result: Array, settings: RestoreSettings) -> Arr
     tone = _tone_change(_evidence(unchanged, reach // 2), best, noise, is_whole_tone)
     strong = _strong_change(unchanged, noise, grain, settings)
     new = _lost_structure(predicted, result, np.maximum(strong, tone) + np.float32(1e-4), inner_noise, reach, settings)
-    mapped = _colours(picture_map, source)
-    blurred = np.maximum(
-        _lost_fine_structure(predicted, result, None if is_whole_tone else reach, is_whole_tone),
-        _whole_picture_is_new(mapped, result, inner_noise, reach, is_whole_tone, settings),
-    )
+    whole = _whole_picture_is_new(source, predicted, result, inner_noise, reach, is_whole_tone, settings)
+    blurred = np.maximum(_lost_fine_structure(predicted, result, None if is_whole_tone else reach), whole)
     new = np.maximum(_box(new, grain), blurred)
     change = np.maximum(np.maximum(_box(_dilated(strong, 2 * grain), 2 * grain), tone), blurred)
     change *= _support(unchanged, grain)
@@ -266,36 +263,42 @@ def _lost_structure(
     return 1 - _step((cov + floor) / (np.maximum(var_p, var_r - noise_energy) + floor), *settings.agreement)
 
 
-def _lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_whole_tone: bool) -> Array:
+def _lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_strict: bool = False) -> Array:
     """The same for what a 3x3 mean removes, where a blur shows first: (h, w) in [0, 1]; (1, 1) if ``reach`` is None.
 
-    What the result has kept of the source's is a regression slope, hence safe from independent noise. Tone edits that
-    lower the contrast lose some to the codec; in others a loss of 40% is a blur, unless other structure took its place.
+    What the result has kept of the source's is a regression slope, hence safe from independent noise. A recoloured
+    place loses some to the codec; where nothing was recoloured (`is_strict`) a loss of 40% is a blur, unless other
+    structure took its place.
     """
     p, r = predicted - _box(predicted, 1), result - _box(result, 1)
     energies = ((x * y).mean(axis=0) + np.float32(2e-4) for x, y in ((p, r), (p, p), (r, r)))
     cov, var_p, var_r = (e.mean(keepdims=True) if reach is None else _evidence(e, reach) for e in energies)
     kept, amount = cov / var_p, var_r / var_p
-    is_blurred = (1 - _step(kept, 0.5, 0.65)) * (1 - _step(amount, 0.6, 0.8)) * (not is_whole_tone)
+    is_blurred = (1 - _step(kept, 0.5, 0.65)) * (1 - _step(amount, 0.6, 0.8)) * is_strict
     lost: Array = np.maximum(1 - _step(kept, 0.25, 0.35), is_blurred)
     return lost
 
 
 def _whole_picture_is_new(
-    mapped: Array, result: Array, noise: float, reach: int, is_whole_tone: bool, settings: RestoreSettings
+    source: Array,
+    predicted: Array,
+    result: Array,
+    noise: float,
+    reach: int,
+    is_whole_tone: bool,
+    settings: RestoreSettings,
 ) -> float:
-    """1 when most structured places of the source under the picture's map are lost: mirrored, blurred, another scene.
+    """1 when most structured places of the source are lost: mirrored, blurred, another scene; 0 when most are kept.
 
-    Then places without structure, which alone say nothing, are new as well. 0 when most are kept. A slight blur, which
-    spares soft places, is told by the picture's fine structure in sum.
+    At 1 places without structure, which alone say nothing, are new as well. A slight blur, which spares soft places, is
+    told by the picture's fine structure in sum.
     """
-    structure = mapped - _box(mapped, reach)
-    energy = _evidence((structure**2).sum(axis=0), reach)
+    energy = _evidence(((source - _box(source, reach)) ** 2).sum(axis=0), reach)
     confidence = energy / (energy + 12 * noise + 1e-3)
-    lost = _lost_structure(mapped, result, np.ones_like(energy), noise, reach, settings)
-    lost = np.maximum(lost, _lost_fine_structure(mapped, result, reach, is_whole_tone))
-    share = float((confidence * lost).mean() / (confidence.mean() + 0.02))
-    in_sum = float(_lost_fine_structure(mapped, result, None, is_whole_tone)[0, 0])
+    lost = _lost_structure(predicted, result, np.ones_like(energy), noise, reach, settings)
+    lost = np.maximum(lost, _lost_fine_structure(predicted, result, reach, not is_whole_tone))
+    share = float((confidence * lost).mean() / (confidence.mean() + 0.02))  # a bare sky has no say
+    in_sum = float(_lost_fine_structure(predicted, result, None, not is_whole_tone)[0, 0])
     return max(_ramp(share, 0.4, 0.6), in_sum * _ramp(share, 0.2, 0.3))
 
 

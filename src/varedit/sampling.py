@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class BatchSampler:
     greedy: Tensor
 
     @classmethod
-    def of(cls, settings: Sequence[SamplingSettings], num_scales: int, device: torch.device | str) -> BatchSampler:
+    def of(cls, settings: Sequence[SamplingSettings], num_scales: int, device: torch.device | str) -> Self:
         """Gather the settings of B edits."""
         pairs = torch.tensor([item.per_scale(num_scales) for item in settings], dtype=torch.float32)  # (B, K, 2)
         top_p = [item.top_p or 1.0 for item in settings]  # 0 is off, as in the released code
@@ -140,12 +141,12 @@ def draw_uniforms(generators: Sequence[torch.Generator], lengths: Sequence[int],
     return [torch.stack(scale) for scale in zip(*rows, strict=True)]
 
 
-def _listed(value: PerScale) -> list[float]:
-    return list(value) if isinstance(value, Sequence) else [value]
+def _listed(value: object) -> list[Any]:
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
 
 
-def _check(name: str, number: float, low: float, high: float) -> None:
-    if isinstance(number, bool) or not math.isfinite(number):
+def _check(name: str, number: object, low: float, high: float) -> None:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
         raise UsageError(f"{name} must be a finite number, not {number!r}")
     if not low <= number <= high:
         raise UsageError(f"{name} is {number}; it must be from {low:g} to {high:g}")

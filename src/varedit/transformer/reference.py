@@ -33,6 +33,7 @@ class SequenceLayout:
         source_grids: token grids of the source groups in sequence order.
         source_levels: row of the level embedding of each source group.
         aligned_first_layer: whether the first layer sees the source at the scale of the target (SAR).
+        has_pyramid: whether the source stands there at every scale, quantised (`full`).
         rotary: positions of all S + L tokens.
     """
 
@@ -40,6 +41,7 @@ class SequenceLayout:
     source_grids: tuple[Grid, ...]
     source_levels: tuple[int, ...]
     aligned_first_layer: bool
+    has_pyramid: bool
     rotary: Rotary
 
     @property
@@ -65,9 +67,7 @@ class SequenceLayout:
         """How many source rows, directly before the target's, a target scale attends to."""
         if self.is_aligned(layer):
             return self.schedule.lengths[scale]
-        if len(self.source_grids) == 1:
-            return self.num_source
-        return sum(self.schedule.lengths[: scale + 1])
+        return sum(self.schedule.lengths[: scale + 1]) if self.has_pyramid else self.num_source
 
     def aligned(self, source: Tensor, scale: int) -> Tensor:
         """Source keys or values (B, N, S, E) averaged down to the grid of a scale: (B, N, h_k * w_k, E).
@@ -106,6 +106,7 @@ def sequence_layout(
         source_grids=source_grids,
         source_levels=source_levels,
         aligned_first_layer=config.reference == "sar",
+        has_pyramid=config.reference == "full",
         rotary=Rotary(rotary.cos.to(device), rotary.sin.to(device)),
     )
 
@@ -115,7 +116,7 @@ def source_tokens(features: Tensor, quantizer: MultiScaleQuantizer, layout: Sequ
 
     `sar` and `finest` take the raw features, as the release does; `full` takes the quantised sums of every scale.
     """
-    if len(layout.source_grids) == 1:
+    if not layout.has_pyramid:
         return latents_to_tokens(features, merge)
     sums = quantizer.encode(features).running
     scales = range(len(sums))[::-1]
