@@ -137,7 +137,10 @@ def draw_uniforms(generators: Sequence[torch.Generator], lengths: Sequence[int],
     Each item's numbers come from its own generator in the order of the scales, whatever its neighbours; a CPU
     generator gives the same numbers for every device.
     """
-    rows = [[torch.rand(length, bits, generator=generator) for length in lengths] for generator in generators]
+    rows = [
+        [torch.rand(length, bits, generator=generator, device=generator.device).cpu() for length in lengths]
+        for generator in generators
+    ]
     return [torch.stack(scale) for scale in zip(*rows, strict=True)]
 
 
