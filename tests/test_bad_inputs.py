@@ -146,7 +146,8 @@ class Kind:
 def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Rounded to the nearest, by integers."""
     mixed = rgb.astype(int) * alpha[..., None] + 255 * (255 - alpha[..., None].astype(int))
-    return ((mixed + 127) // 255).astype(np.uint8)
+    rounded: NDArray[np.uint8] = ((mixed + 127) // 255).astype(np.uint8)
+    return rounded
 
 
 def in_colours(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -470,14 +471,19 @@ def test_stdin_without_a_picture_is_one_sentence(no_model, edit, data):
 
 def test_stdin_that_never_ends_is_read_up_to_the_limit(no_model, edit, monkeypatch):
     class Zeros(io.RawIOBase):
+        taken = 0
+
         def readable(self) -> bool:
             return True
 
         def readinto(self, buffer: Any) -> int:
+            self.taken += len(buffer)
             return len(buffer)
 
     monkeypatch.setattr("varedit.images.MAX_BYTES", 1000)
-    assert_refused(65, "the image on stdin", call=lambda: edit(image="-", stdin=io.BufferedReader(Zeros())))
+    endless = Zeros()
+    assert_refused(65, "the image on stdin", call=lambda: edit(image="-", stdin=io.BufferedReader(endless)))
+    assert 1001 <= endless.taken <= 1001 + io.DEFAULT_BUFFER_SIZE
 
 
 def test_a_closed_stdin_is_one_sentence(no_model, edit, monkeypatch):

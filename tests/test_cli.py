@@ -510,11 +510,11 @@ def model_folder(folder):
 
     config = EditorConfig(
         name="toy",
-        autoencoder=AutoencoderConfig(latent_channels=6, base_channels=8, channel_multipliers=(1, 2, 2)),
+        autoencoder=AutoencoderConfig(latent_channels=6, base_channels=8, norm="pixel", channel_multipliers=(1, 2, 2)),
         transformer=TransformerConfig(
             width=48, depth=3, num_heads=4, ffn_hidden=96, token_bits=6, text_channels=16, pool_heads=4
         ),
-        schedule=ScheduleConfig(templates={"wide": [[1, 1], [2, 3], [4, 5]], "square": [[1, 1], [4, 4]]}),
+        schedule=ScheduleConfig(templates={"wide": [[1, 1], [2, 3], [4, 5]], "square": [[1, 1], [2, 2], [4, 4]]}),
     )
     for part, weights in (("transformer", {"a": (2, 3), "b": (5,)}), ("autoencoder", {"c": (4, 5)})):
         (folder / "toy" / part).mkdir(parents=True)

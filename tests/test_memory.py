@@ -12,7 +12,9 @@ def tiny_config(reference: str = "sar") -> EditorConfig:
     """Scales 1x1, 2x3, 4x5: 27 target tokens, 20 of them in the last scale; pictures of 32x40 pixels."""
     return EditorConfig(
         name="tiny",
-        autoencoder=AutoencoderConfig(latent_channels=6, base_channels=8, channel_multipliers=(1, 3, 2, 2)),
+        autoencoder=AutoencoderConfig(
+            latent_channels=6, base_channels=8, channel_multipliers=(1, 3, 2, 2), norm="pixel"
+        ),
         transformer=TransformerConfig(
             width=48,
             depth=3,

@@ -321,16 +321,15 @@ def test_a_mirrored_picture_has_no_trace_of_the_unmirrored_one(photograph, noise
     restored, upsampled = simulated(photograph, np.ascontiguousarray(photograph[:, ::-1]), noise=noise)
     ghost = abs(correlation(detail(restored.rgb), detail(photograph)))
     assert ghost <= abs(correlation(detail(upsampled), detail(photograph))) + 0.01
-    assert psnr(restored.rgb, upsampled) > 35
+    assert psnr(restored.rgb, upsampled) > BOUND
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.06])
-def test_another_scene_with_the_same_fine_detail_is_another_scene(photograph, noise):
-    other = textured(5)
-    coarse, fine = other - detail(other)[..., None], 2 * detail(photograph)[..., None]
-    scene, mirrored = levels((coarse + fine) / 255), levels((coarse[:, ::-1] + fine) / 255)
-    restored, upsampled = simulated(scene, mirrored, noise=noise)
-    assert psnr(restored.rgb, upsampled) > 28
+def test_a_soft_picture_mirrored_has_no_trace_either(photograph, noise):
+    soft = np.asarray(Image.fromarray(photograph).filter(ImageFilter.GaussianBlur(25))).astype(float)
+    soft = levels((soft - 128) * 2 / 255 + 0.5)  # no structure left that a blur would take away
+    restored, upsampled = simulated(soft, np.ascontiguousarray(soft[:, ::-1]), noise=noise)
+    assert psnr(restored.rgb, upsampled) > BOUND
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.06])

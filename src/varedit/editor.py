@@ -15,6 +15,7 @@ from torch import Tensor
 from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import load_config, load_weights, replaced_folder, save_weights
 from varedit.config import EditorConfig
+from varedit.errors import ModelError
 from varedit.precision import set_compute_dtype
 from varedit.quantizer import MultiScaleQuantizer
 from varedit.scales import Template
@@ -46,6 +47,11 @@ class Editor:
         load_weights(autoencoder, folder / "autoencoder")
         load_weights(transformer, folder / "transformer")
         text_encoder = TextEncoder.from_folder(folder, config.transformer.max_text_length, dtype)
+        if (channels := text_encoder.channels) != config.transformer.text_channels:
+            raise ModelError(
+                f"the text encoder in {folder} gives {channels} channels, but config.json says "
+                f"text_channels = {config.transformer.text_channels}"
+            )
         editor = cls(config, autoencoder.eval(), transformer.eval(), text_encoder.eval())
         editor.to(device)
         return editor

@@ -44,7 +44,7 @@ def compute_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
         torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise UsageError(f"there is no device {str(device)!r} here; use auto, cpu, cuda or mps") from error
     if found.type == "meta":
         raise UsageError("the device meta holds no numbers; use auto, cpu, cuda or mps")

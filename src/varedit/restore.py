@@ -274,7 +274,7 @@ def _lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_
     energies = ((x * y).mean(axis=0) + np.float32(2e-4) for x, y in ((p, r), (p, p), (r, r)))
     cov, var_p, var_r = (e.mean(keepdims=True) if reach is None else _evidence(e, reach) for e in energies)
     kept, amount = cov / var_p, var_r / var_p
-    is_blurred = (1 - _step(kept, 0.5, 0.65)) * (1 - _step(amount, 0.6, 0.8)) * is_strict
+    is_blurred = (1 - _step(kept, 0.5, 0.65)) * (1 - _step(amount, 0.55, 0.7)) * is_strict
     lost: Array = np.maximum(1 - _step(kept, 0.25, 0.35), is_blurred)
     return lost
 
@@ -299,7 +299,7 @@ def _whole_picture_is_new(
     lost = np.maximum(lost, _lost_fine_structure(predicted, result, reach, not is_whole_tone))
     share = float((confidence * lost).mean() / (confidence.mean() + 0.02))  # a bare sky has no say
     in_sum = float(_lost_fine_structure(predicted, result, None, not is_whole_tone)[0, 0])
-    return max(_ramp(share, 0.4, 0.6), in_sum * _ramp(share, 0.2, 0.3))
+    return max(_ramp(share, 0.4, 0.6), in_sum * _ramp(share, 0.1, 0.2))
 
 
 # Colour maps

@@ -5,12 +5,14 @@ The released table is that of spec "Scale schedules"; small models bring their o
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from varedit.errors import ConfigError
 
 Grid = tuple[int, int]  # (h, w) in tokens
+MAX_SIDE = 1024  # tokens; 16384 pixels in the released models
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class ScaleSchedule:
     def __post_init__(self) -> None:
         if not self.grids:
             raise ConfigError("a scale schedule needs at least one scale")
+        if max(max(grid) for grid in self.grids) > MAX_SIDE:
+            raise ConfigError(f"a grid of {max(self.grids)} tokens is too large; sides are at most {MAX_SIDE}")
         for coarse, fine in zip(((1, 1), *self.grids), self.grids, strict=False):
             if fine[0] < coarse[0] or fine[1] < coarse[1]:
                 raise ConfigError(
@@ -32,7 +36,7 @@ class ScaleSchedule:
     def from_grids(cls, grids: Iterable[Sequence[int]]) -> ScaleSchedule:
         """Build from [[h, w], ...] as it stands in JSON."""
         try:
-            return cls(tuple((int(h), int(w)) for h, w in grids))
+            return cls(tuple((operator.index(h), operator.index(w)) for h, w in grids))
         except (TypeError, ValueError) as error:
             raise ConfigError(f"a scale schedule must be a list of [height, width] pairs, not {grids!r}") from error
 
@@ -90,6 +94,8 @@ class TemplateSet:
     def __post_init__(self) -> None:
         if not self.templates:
             raise ConfigError("a model needs at least one schedule template")
+        if len({len(template.schedule) for template in self.templates}) > 1:
+            raise ConfigError("all templates of a model must have the same number of scales")
 
     def nearest(self, height: int, width: int) -> Template:
         """The template whose ratio differs least from height / width (absolute difference, the first wins ties)."""

@@ -59,6 +59,11 @@ class TextEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.max_length = max_length
 
+    @property
+    def channels(self) -> int:
+        """Width of the features."""
+        return int(self.encoder.config.d_model)  # type: ignore[arg-type, union-attr]  # of a transformers model
+
     def tokenize(self, instructions: Sequence[str]) -> Tokens:
         """Clean, check and tokenize. Raises UsageError as `clean_instruction` does."""
         cleaned = [clean_instruction(text) for text in instructions]
