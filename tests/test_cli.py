@@ -539,7 +539,7 @@ def test_info_tells_sizes_schedules_and_memory(model_folder):
 def test_info_for_a_person_is_a_table_with_every_template(model_folder):
     lines = varedit("info", "toy").stdout.splitlines()
     assert lines[0].startswith("toy: ")
-    assert [line.split()[:4] for line in lines[-2:]] == [["wide", "20x16", "27", "20"], ["square", "16x16", "17", "16"]]
+    assert [line.split()[:4] for line in lines[-2:]] == [["wide", "20x16", "27", "20"], ["square", "16x16", "21", "16"]]
 
 
 def test_info_about_no_model_folder_is_one_sentence(folder):

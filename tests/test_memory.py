@@ -51,7 +51,9 @@ def test_activations_are_the_larger_of_feed_forward_and_decoder():
     assert memory_plan(config, template, parameters=1, bytes_per_value=2).activations == decoder
     narrow = EditorConfig(
         name="narrow",
-        autoencoder=AutoencoderConfig(latent_channels=6, base_channels=1, channel_multipliers=(1, 1, 1, 1)),
+        autoencoder=AutoencoderConfig(
+            latent_channels=6, base_channels=1, channel_multipliers=(1, 1, 1, 1), norm="pixel"
+        ),
         transformer=config.transformer,
         schedule=config.schedule,
     )
