@@ -29,7 +29,7 @@ from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment
 from varedit.data.phrases import phrasings
 from varedit.data.scenes import photograph_files, read_photograph
 from varedit.data.splits import split_of
-from varedit.pipeline import EditOutput
+from varedit.results import EditOutput
 
 SEED = 20261124
 SHORT_SIDE = 256  # pixels, of the photographs as they are edited here

@@ -31,8 +31,9 @@ from safetensors.numpy import load_file, save_file
 import varedit
 from tests.toys import picture, toy_pipeline
 from varedit.cli import cli
-from varedit.pipeline import ScaleEvent, VAREditPipeline
+from varedit.pipeline import VAREditPipeline
 from varedit.provenance import read_provenance
+from varedit.results import ScaleEvent
 
 WIDTH, HEIGHT = 12, 10
 WORDS = "make it warmer"

@@ -16,8 +16,9 @@ from tests.registration import shift_between
 from tests.test_registration import ODD, photograph
 from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment
 from varedit.output import save_image
-from varedit.pipeline import EditOutput, VAREditPipeline
+from varedit.pipeline import VAREditPipeline
 from varedit.provenance import read_provenance
+from varedit.results import EditOutput
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 GREY = np.array([0.299, 0.587, 0.114])

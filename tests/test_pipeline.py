@@ -17,8 +17,9 @@ from PIL import Image
 from tests.toys import CONFIG, picture, toy_pipeline
 from varedit.errors import ConfigError, ImageError, ModelError, UsageError
 from varedit.output import save_image
-from varedit.pipeline import EditOutput, VAREditPipeline
+from varedit.pipeline import VAREditPipeline
 from varedit.requests import derived_seed
+from varedit.results import EditOutput
 
 
 @pytest.fixture(scope="module")

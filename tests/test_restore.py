@@ -23,6 +23,7 @@ from varedit.restore import Array, Restored, RestoreSettings, restore
 
 HEIGHT, WIDTH = 406, 602
 SIZE = 64  # pixels of the simulated model, square
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 LUMA = np.array([0.299, 0.587, 0.114])
 Picture = NDArray[Any]
 Edit = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # on (H, W, 3) in [0, 1]
@@ -201,7 +202,7 @@ def test_black_and_white_has_no_colour_and_all_detail(photograph):
 
 def large_photographs() -> list[Path]:
     found = []
-    for path in sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.jpg")):
+    for path in sorted(EXAMPLES.glob("*.jpg")):
         with Image.open(path) as image:
             found += [path] if max(image.size) >= 3000 else []
     return found
@@ -321,15 +322,16 @@ def test_a_mirrored_picture_has_no_trace_of_the_unmirrored_one(photograph, noise
     restored, upsampled = simulated(photograph, np.ascontiguousarray(photograph[:, ::-1]), noise=noise)
     ghost = abs(correlation(detail(restored.rgb), detail(photograph)))
     assert ghost <= abs(correlation(detail(upsampled), detail(photograph))) + 0.01
-    assert psnr(restored.rgb, upsampled) > BOUND
+    assert psnr(restored.rgb, upsampled) > 35
 
 
+@pytest.mark.skipif(not (EXAMPLES / "chelsea.jpg").exists(), reason="examples/ holds no such photograph")
 @pytest.mark.parametrize("noise", [0.0, 0.06])
-def test_a_soft_picture_mirrored_has_no_trace_either(photograph, noise):
-    soft = np.asarray(Image.fromarray(photograph).filter(ImageFilter.GaussianBlur(25))).astype(float)
-    soft = levels((soft - 128) * 2 / 255 + 0.5)  # no structure left that a blur would take away
-    restored, upsampled = simulated(soft, np.ascontiguousarray(soft[:, ::-1]), noise=noise)
-    assert psnr(restored.rgb, upsampled) > BOUND
+def test_a_mirrored_cat_which_is_nearly_symmetric_has_none_either(noise):
+    with Image.open(EXAMPLES / "chelsea.jpg") as image:
+        cat = np.asarray(image.convert("RGB").resize((WIDTH, HEIGHT)))
+    restored, upsampled = simulated(cat, np.ascontiguousarray(cat[:, ::-1]), noise=noise)
+    assert psnr(restored.rgb, upsampled) > 35
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.06])

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from varedit.errors import VAREditError
-    from varedit.pipeline import EditOutput, ScaleEvent, VAREditPipeline
+    from varedit.pipeline import VAREditPipeline
+    from varedit.results import EditOutput, ScaleEvent
 
 __version__ = "0.1.0"
 __all__ = ["EditOutput", "ScaleEvent", "VAREditError", "VAREditPipeline", "__version__"]
 
 _HOME = {
-    "EditOutput": "varedit.pipeline",
-    "ScaleEvent": "varedit.pipeline",
+    "EditOutput": "varedit.results",
+    "ScaleEvent": "varedit.results",
     "VAREditError": "varedit.errors",
     "VAREditPipeline": "varedit.pipeline",
 }

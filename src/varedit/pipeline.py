@@ -6,13 +6,11 @@ Call conventions are those of the field's pipelines (spec "Python pipeline"). Th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -25,16 +23,16 @@ from varedit.hub import find_model
 from varedit.images import Picture
 from varedit.precision import compute_device, compute_dtype, set_compute_dtype
 from varedit.requests import EditRequest, edit_requests
+from varedit.results import EditOutput, OutputType, ScaleEvent, check_output_type, merged, typed
 from varedit.runs import EditRun
 from varedit.sampling import PerScale, SamplingSettings
-from varedit.scales import Grid, ScaleSchedule, Template
+from varedit.scales import Grid, Template
 
 if TYPE_CHECKING:
     from varedit.images import ImageSource
 
     Images = ImageSource | Picture | Sequence[ImageSource | Picture]
 
-OutputType = Literal["pil", "np", "pt", "bits"]
 StepCallback = Callable[["VAREditPipeline", int, Grid, dict[str, Tensor]], Mapping[str, Tensor] | None]
 
 # Arguments of other pipelines that have no meaning here, each with what to say instead.
@@ -47,64 +45,6 @@ _FOREIGN = {
     "true_cfg_scale": "use guidance_scale",
     "image_guidance_scale": "guidance is over the text only; use guidance_scale",
 }
-
-
-@dataclass
-class EditOutput:
-    """What a call returns; entry i of every list belongs to edit i.
-
-    Attributes:
-        images: PIL images, arrays (N, H, W, 3) or tensors (N, 3, H, W) in 0..1, or lists of bits, by ``output_type``.
-            Pictures of unlike sizes come as a list of arrays or tensors.
-        seeds: the seed of each edit.
-        change_maps: PIL images of mode "L", 0 where the photograph's own pixels were kept; None without restoring.
-        schedules: the scale schedule of each edit.
-        timings: seconds by stage, over the whole call.
-        settings: JSON values that repeat each edit; what result files carry.
-        notes: per edit, sentences that its user should read.
-    """
-
-    images: Any
-    seeds: list[int]
-    change_maps: list[Image.Image | None]
-    schedules: list[ScaleSchedule]
-    timings: dict[str, float]
-    settings: list[dict[str, Any]]
-    notes: list[tuple[str, ...]]
-
-    def to_tuple(self) -> tuple[Any, ...]:
-        """(images,), as ``return_dict=False`` gives it."""
-        return (self.images,)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.to_tuple()[index]
-
-
-@dataclass
-class ScaleEvent:
-    """One scale of a stream.
-
-    Attributes:
-        index: the scale, counted from 0, of ``total``.
-        grid: (h, w) of its tokens.
-        seconds: spent on the edit so far.
-        output: the finished edit, with the last scale only.
-    """
-
-    index: int
-    total: int
-    grid: Grid
-    seconds: float
-    output: EditOutput | None
-    _previews: Callable[[], list[Image.Image]] = field(repr=False)
-
-    def preview(self) -> Image.Image:
-        """The first edit as it stands after this scale, at its photograph's size. Decodes when it is called."""
-        return self._previews()[0]
-
-    def previews(self) -> list[Image.Image]:
-        """All edits of the stream as they stand."""
-        return self._previews()
 
 
 class VAREditPipeline:
@@ -202,7 +142,7 @@ class VAREditPipeline:
 
         Raises: VAREditError of the kind that fits what was wrong.
         """
-        _check_output_type(output_type)
+        check_output_type(output_type)
         requests, options = self.requests(image, prompt, **settings)
         output = self.edit(requests, options, output_type=output_type, callback_on_step_end=callback_on_step_end)
         return output if return_dict else output.to_tuple()
@@ -224,8 +164,8 @@ class VAREditPipeline:
             for event in self._events(run, options, output_type, callback_on_step_end):
                 if event.output is not None:
                     outputs.append((places, event.output))
-        output = _merged(outputs)
-        output.images = _typed(output.images, output_type)
+        output = merged(outputs)
+        output.images = typed(output.images, output_type)
         return output
 
     def stream(
@@ -237,7 +177,7 @@ class VAREditPipeline:
 
         Raises: as a call does, before the first event.
         """
-        _check_output_type(output_type)
+        check_output_type(output_type)
         requests, options = self.requests(image, prompt, **settings)
         runs = list(self._runs(requests, options.fit))
         if len(runs) > 1:
@@ -342,7 +282,7 @@ class VAREditPipeline:
     def _typed_events(self, run: EditRun, options: RunOptions, output_type: OutputType) -> Iterator[ScaleEvent]:
         for event in self._events(run, options, output_type, None):
             if event.output is not None:
-                event.output.images = _typed(event.output.images, output_type)
+                event.output.images = typed(event.output.images, output_type)
             yield event
 
     def _finished(self, run: EditRun, options: RunOptions, output_type: OutputType) -> EditOutput:
@@ -403,37 +343,3 @@ def _size(width: int | None, height: int | None) -> tuple[int, int] | None:
     if not (1 <= width <= 16384 and 1 <= height <= 16384):
         raise UsageError(f"a result of {width}x{height} pixels is not supported; sides are 1 to 16384")
     return width, height
-
-
-def _merged(outputs: list[tuple[list[int], EditOutput]]) -> EditOutput:
-    """The outputs of several runs in the order of the call."""
-    order = sorted((place, run, item) for run, (places, _) in enumerate(outputs) for item, place in enumerate(places))
-
-    def gathered(name: str) -> list[Any]:
-        return [getattr(outputs[run][1], name)[item] for _, run, item in order]
-
-    timings: dict[str, float] = {}
-    for _, output in outputs:
-        for stage, seconds in output.timings.items():
-            timings[stage] = timings.get(stage, 0.0) + seconds
-    names = ("images", "seeds", "change_maps", "schedules", "settings", "notes")
-    return EditOutput(timings=timings, **{name: gathered(name) for name in names})
-
-
-def _check_output_type(output_type: str) -> None:
-    if output_type not in get_args(OutputType):
-        raise UsageError(f"output_type must be one of {', '.join(get_args(OutputType))}, not {output_type!r}")
-
-
-def _typed(images: list[Any], output_type: OutputType) -> Any:
-    """(H, W, 3) uint8 arrays as the type that was asked for; bits pass unchanged."""
-    if output_type == "bits":
-        return images
-    if output_type == "pil":
-        return [Image.fromarray(image) for image in images]
-    arrays: list[NDArray[np.float32]] = [image.astype(np.float32) / 255 for image in images]
-    same_size = len({array.shape for array in arrays}) == 1
-    if output_type == "np":
-        return np.stack(arrays) if same_size else arrays
-    tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
-    return torch.stack(tensors) if same_size else tensors

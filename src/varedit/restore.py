@@ -290,16 +290,14 @@ def _whole_picture_is_new(
 ) -> float:
     """1 when most structured places of the source are lost: mirrored, blurred, another scene; 0 when most are kept.
 
-    At 1 places without structure, which alone say nothing, are new as well. A slight blur, which spares soft places, is
-    told by the picture's fine structure in sum.
+    At 1 places without structure, which alone say nothing, are new as well.
     """
     energy = _evidence(((source - _box(source, reach)) ** 2).sum(axis=0), reach)
     confidence = energy / (energy + 12 * noise + 1e-3)
     lost = _lost_structure(predicted, result, np.ones_like(energy), noise, reach, settings)
     lost = np.maximum(lost, _lost_fine_structure(predicted, result, reach, not is_whole_tone))
     share = float((confidence * lost).mean() / (confidence.mean() + 0.02))  # a bare sky has no say
-    in_sum = float(_lost_fine_structure(predicted, result, None, not is_whole_tone)[0, 0])
-    return max(_ramp(share, 0.4, 0.6), in_sum * _ramp(share, 0.1, 0.2))
+    return _ramp(share, 0.4, 0.6)
 
 
 # Colour maps

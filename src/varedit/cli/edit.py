@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from varedit.images import Picture
-    from varedit.pipeline import EditOutput, VAREditPipeline
+    from varedit.pipeline import VAREditPipeline
+    from varedit.results import EditOutput
 
 
 @click.command()
@@ -65,7 +66,8 @@ def edit(terminal: Terminal, /, **options: Any) -> None:
         for note in picture.notes:
             terminal.say(f"note: {picture.name}: {note}")
         if editor is None:  # only now: a bad image or a slip in typing should not cost the loading of a model
-            editor = load_editor(request)
+            with terminal.progress("loading the model"):
+                editor = load_editor(request)
         started = time.perf_counter()
         result = run(editor, picture, instruction, settings, job, terminal)
         write_results(job, picture, result, request)
