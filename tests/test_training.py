@@ -13,6 +13,7 @@ import torch
 
 from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import save_weights
+from varedit.config import GenerationConfig
 from varedit.errors import ConfigError, InputMissing, UsageError, VAREditError
 from varedit.pipeline import VAREditPipeline
 from varedit.training.autoencoder import train_autoencoder
@@ -175,14 +176,17 @@ def test_the_editor_learns_and_its_folder_edits(recipe, autoencoder, tmp_path):
     logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {"validation_accuracy_1", "validation_changed", "validation_nearer_to_target"} <= set(logged[-1])
     assert (tmp_path / "run" / "samples" / "step-000060.png").is_file()
-    export_editor(tmp_path / "run" / "model", tmp_path / "mini")
+    generation = GenerationConfig(guidance_scale=1.25, temperature=0.5)
+    export_editor(tmp_path / "run" / "model", generation, tmp_path / "mini")
     large, small = (
         (folder / "transformer" / "model.safetensors").stat().st_size
         for folder in (tmp_path / "run" / "model", tmp_path / "mini")
     )
     assert small < 0.6 * large
     picture = np.full((40, 44, 3), 90, np.uint8)
-    output = VAREditPipeline.from_pretrained(tmp_path / "mini")(picture, "invert the colours", seed=1)
+    pipeline = VAREditPipeline.from_pretrained(tmp_path / "mini")
+    assert pipeline.config.generation == generation
+    output = pipeline(picture, "invert the colours", seed=1)
     assert output.images[0].size == (44, 40)
 
 

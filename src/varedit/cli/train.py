@@ -73,10 +73,12 @@ def editor(autoencoder: Path, recipe: Path, photographs: Path, output: Path, thr
 
 @train.command()
 @click.argument("model", type=click.Path(path_type=Path))
+@click.option("--recipe", type=click.Path(path_type=Path), default=Path("configs/mini.toml"), show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write.")
-def export(model: Path, output: Path) -> None:
-    """Write a trained MODEL folder with float16 storage, as it is shipped."""
+def export(model: Path, recipe: Path, output: Path) -> None:
+    """Write a trained MODEL folder as it is shipped: float16 storage, and the call defaults of the recipe."""
     from varedit.training.export import export_editor
+    from varedit.training.recipe import Recipe
 
-    export_editor(model, output)
+    export_editor(model, Recipe.read(recipe).editor.generation, output)
     click.echo(output)
