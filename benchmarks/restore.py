@@ -106,7 +106,10 @@ def main() -> None:
         for name, photograph in photographs.items()
     ]
     arguments.output.parent.mkdir(exist_ok=True)
-    report = recipe(photographs) | {"timing": timed(photographs, arguments.repeats), "rows": rows}
+    report = recipe(photographs, arguments.photographs) | {
+        "timing": timed(photographs, arguments.repeats),
+        "rows": rows,
+    }
     arguments.output.write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -169,11 +172,12 @@ def timed(photographs: dict[str, Picture], repeats: int) -> dict[str, Any]:
     return summary
 
 
-def recipe(photographs: dict[str, Picture]) -> dict[str, Any]:
-    """What a number must carry to be one."""
+def recipe(photographs: dict[str, Picture], folder: Path) -> dict[str, Any]:
+    """What a number must carry to be one; of the folder only its name, for the rest of its path is one machine's."""
+    options = [folder.name if word == str(folder) else word for word in sys.argv[1:]]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "command": "python benchmarks/restore.py " + " ".join(sys.argv[1:]),
+        "command": "python benchmarks/restore.py " + " ".join(options),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit or None,
         "device": f"CPU, {platform.machine()}, one thread",

@@ -119,7 +119,14 @@ class EditRun:
             sources = self.editor.decode(unedited).numpy()
         with self._timed("restore"):
             return [
-                restore(request.picture.rgb, source, result, upsample=fit.resize_to_source, mask=request.mask)
+                restore(
+                    request.picture.rgb,
+                    source,
+                    result,
+                    upsample=fit.resize_to_source,
+                    mask=request.mask,
+                    model_box=fit.model_box,
+                )
                 for request, fit, source, result in zip(self.requests, self.fits, sources, decoded, strict=True)
             ]
 
