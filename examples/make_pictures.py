@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def before_and_after(pipeline: VAREditPipeline) -> None:
-    photograph = Image.open(EXAMPLES / "seeding.jpg").convert("RGB")
+    photograph = Image.open(EXAMPLES / "coffee.jpg").convert("RGB")
     edited = edit(pipeline, photograph, "make it black and white").images[0]
     save(Image.fromarray(side_by_side(np.asarray(photograph), np.asarray(edited))), "before-after.jpg")
 
@@ -55,13 +55,14 @@ def adjustments(pipeline: VAREditPipeline) -> None:
 
 def restoring(pipeline: VAREditPipeline) -> None:
     photograph = Image.open(EXAMPLES / "coffee.jpg").convert("RGB")
-    restored = edit(pipeline, photograph, "make it a lot cooler")
-    raw = edit(pipeline, photograph, "make it a lot cooler", restore=False).images[0]
+    instruction = "invert the colours"
+    mask = Image.new("L", photograph.size)
+    ImageDraw.Draw(mask).ellipse((70, 20, 485, 395), fill=255)
     parts = [
         (photograph, "the photograph"),
-        (raw, "what the model draws"),
-        (restored.images[0], "what you get"),
-        (restored.change_maps[0].convert("RGB"), "where it changed"),
+        (edit(pipeline, photograph, instruction, restore=False).images[0], "what the model draws"),
+        (edit(pipeline, photograph, instruction).images[0], "what you get"),
+        (edit(pipeline, photograph, instruction, mask=mask).images[0], "with a mask around the cup"),
     ]
     save(row([captioned(picture, title) for picture, title in parts]), "restoring.jpg")
 

@@ -353,3 +353,10 @@ def test_names_are_the_fields_own():
     assert {"output_type", "return_dict", "callback_on_step_end"} <= set(
         inspect.signature(VAREditPipeline.__call__).parameters
     )
+
+
+def test_a_saved_model_can_be_read_by_others(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path / "model")
+    files = [path for path in (tmp_path / "model").rglob("*") if path.is_file()]
+    assert len(files) >= 6
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in files)

@@ -215,6 +215,7 @@ def _flush(folder: Path) -> None:
         if path.is_file():
             with path.open("rb+") as file:
                 os.fsync(file.fileno())
+            path.chmod(0o644)  # safetensors makes its files private, but a model folder may be shared
 
 
 def _take_place(temporary: Path, folder: Path) -> None:
