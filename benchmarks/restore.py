@@ -29,7 +29,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from varedit.restore import Array, Restored, restore
+from varedit.restore import Restored, restore
+from varedit.windows import Array
 
 RESULTS = Path(__file__).parent / "results" / "restore-cpu.json"
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from varedit.errors import UsageError
-from varedit.restore import Array, Restored, RestoreSettings, restore
+from varedit.restore import Restored, RestoreSettings, restore
+from varedit.windows import Array
 
 HEIGHT, WIDTH = 406, 602
 SIZE = 64  # pixels of the simulated model, square
@@ -177,6 +178,21 @@ def test_a_difference_below_the_threshold_is_no_edit(photograph):
     result = np.clip(noisy(source, 0.015), -1, 1)
     restored = restore(photograph, source, result, upsample=bilinear_to(HEIGHT, WIDTH))
     assert np.array_equal(restored.rgb, photograph)
+
+
+def test_a_nil_quarter_stays_exact_under_an_edit_of_the_whole_pictures_tone(photograph):
+    source = decoded(photograph)
+    result = source * np.float32(0.6)
+    height, width = source.shape[1] // 2, source.shape[2] // 2
+    result[:, :height, :width] = source[:, :height, :width]
+    upsample = bilinear_to(HEIGHT, WIDTH)
+    restored = restore(photograph, source, result, upsample=upsample)
+    differs = np.ones((1, *source.shape[1:]), np.float32)
+    differs[0, : height - 1, : width - 1] = 0
+    is_nil = upsample(differs)[0] == 0
+    assert is_nil.mean() > 0.15
+    assert np.array_equal(restored.rgb[is_nil], photograph[is_nil])
+    assert (restored.rgb != photograph)[~is_nil].mean() > 0.5
 
 
 # Tone, colour and light keep the detail

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from varedit.colour_maps import IDENTITY, local_maps, mapped_colours, robust_map
 from varedit.errors import UsageError
+from varedit.windows import Array, box_mean, dilated, energy_of, evidence_of, pooled, ramp, resized, smooth_step
 
-Array = NDArray[np.float32]
 Upsample = Callable[[Array], Array]  # (C, h, w) -> (C, H, W)
 Box = tuple[float, float, float, float]  # left, top, right, bottom in model pixels; edges may fall inside a pixel
 
@@ -29,8 +28,6 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in model pix
 # layers each: what a channel becomes is three gains times the colour, plus an offset, clipped. Then, in [0, 1], how
 # much of the photograph gives way, and how much of that is the decoded result instead of the photograph under its map.
 CHANGE, NEW = 12, 13
-
-IDENTITY: Array = np.eye(3, 4, dtype=np.float32)  # an affine colour map: 3x3 gains and, last, the offsets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +89,7 @@ def restore(
     rows, columns = _inside(model_box, decoded_source.shape[1:])
     source, result = decoded_source[:, rows, columns], decoded_result[:, rows, columns]
     factor = max(1, min(source.shape[1:]) // settings.working_size)
-    layers = _resized(_edit_layers(_pooled(source, factor), _pooled(result, factor), settings), source.shape[1:])
+    layers = resized(_edit_layers(pooled(source, factor), pooled(result, factor), settings), source.shape[1:])
     around = [(part.start, n - part.stop) for part, n in zip((rows, columns), decoded_source.shape[1:], strict=True)]
     layers = np.pad(layers, [(0, 0), *around], mode="edge")
     return _applied(layers, photograph, decoded_result, upsample, mask)
@@ -162,31 +159,40 @@ def _edit_layers(source: Array, result: Array, settings: RestoreSettings) -> Arr
     """Explain the step from source to result, both (3, h, w): by colour maps, else as new content, else not at all."""
     side = min(source.shape[1:])
     grain, reach = max(1, round(settings.grain * side)), max(2, round(settings.reach * side))
-    unchanged = _energy(result - source)
+    unchanged = energy_of(result - source)
     picture_map = _picture_map(source, result, settings)
     is_whole_tone = picture_map is not IDENTITY
     candidates, noise, inner_noise = _candidates(source, result, picture_map, grain, settings)
 
-    errors = np.stack([_evidence(_energy(result - _colours(each, source)), reach // 2) for each in candidates])
+    errors = np.stack(
+        [evidence_of(energy_of(result - mapped_colours(each, source)), reach // 2) for each in candidates]
+    )
     best = errors.min(axis=0)
     maps = _blended(candidates, errors, best, inner_noise)
     predicted = np.clip((maps[:, :3] * source).sum(axis=1) + maps[:, 3], -1, 1)
 
-    tone = _tone_change(_evidence(unchanged, reach // 2), best, noise, is_whole_tone)
+    tone = _tone_change(evidence_of(unchanged, reach // 2), best, noise, is_whole_tone)
     strong = _strong_change(unchanged, noise, grain, settings)
     new = _lost_structure(predicted, result, np.maximum(strong, tone) + np.float32(1e-4), inner_noise, reach, settings)
     whole = _whole_picture_is_new(source, predicted, result, inner_noise, reach, is_whole_tone, settings)
     blurred = np.maximum(_lost_fine_structure(predicted, result, None if is_whole_tone else reach), whole)
-    new = np.maximum(_box(new, grain), blurred)
-    change = np.maximum(np.maximum(_box(_dilated(strong, 2 * grain), 2 * grain), tone), blurred)
-    change *= _support(unchanged, grain)
-    maps += _local_maps(source, result - predicted, inner_noise, settings)
+    new = np.maximum(box_mean(new, grain), blurred)
+    change = np.maximum(np.maximum(box_mean(dilated(strong, 2 * grain), 2 * grain), tone), blurred)
+    maps += local_maps(
+        source,
+        result - predicted,
+        inner_noise,
+        radius=max(1, round(settings.window * side)),
+        ridge=settings.local_ridge,
+        shrinkage=settings.shrinkage,
+    )
     if is_whole_tone:
-        rest = result - _colours(picture_map, source)
+        rest = result - mapped_colours(picture_map, source)
         departs = np.maximum(_departure(rest, unchanged, noise, reach, settings), blurred)
-        departs = np.maximum(departs, _ramp(_bend(source, rest, grain), *settings.bend))
+        departs = np.maximum(departs, ramp(_bend(source, rest, grain), *settings.bend))
         maps = picture_map[..., None, None] + departs * (maps - picture_map[..., None, None])
         change, new = 1 - departs * (1 - change), departs * new
+    change *= _support(unchanged, grain)
     layers = np.concatenate([maps.reshape(12, *new.shape), change[None], new[None]]).astype(np.float32)
     layers[CHANGE:][layers[CHANGE:] < 1 / 512] = 0  # what rounds to nothing is nothing
     return layers
@@ -197,11 +203,11 @@ def _picture_map(source: Array, result: Array, settings: RestoreSettings) -> Arr
 
     A robust fit follows the majority: an edit of one object leaves it at identity, "black and white" does not.
     """
-    fitted = _robust_map(source, result, np.ones(source.shape[1:], np.float32), settings.ridge)
-    mapped = _colours(fitted, source)
-    unchanged, explained = (float(np.median(_energy(result - each))) for each in (source, mapped))
+    fitted = robust_map(source, result, np.ones(source.shape[1:], np.float32), settings.ridge)
+    mapped = mapped_colours(fitted, source)
+    unchanged, explained = (float(np.median(energy_of(result - each))) for each in (source, mapped))
     is_better = unchanged - explained > 0.15 * explained  # a model's general loss of contrast gains less than that
-    return fitted if is_better and np.sqrt(_energy(mapped - source).mean()) > settings.threshold else IDENTITY
+    return fitted if is_better and np.sqrt(energy_of(mapped - source).mean()) > settings.threshold else IDENTITY
 
 
 def _candidates(
@@ -212,14 +218,14 @@ def _candidates(
 
     Returns: the maps; the noise variance of the picture; the same inside that area.
     """
-    rest = np.minimum(_energy(result - source), _energy(result - _colours(picture_map, source)))
-    noise = min(float(np.median(_box(rest, grain))), settings.noise_ceiling**2)
+    rest = np.minimum(energy_of(result - source), energy_of(result - mapped_colours(picture_map, source)))
+    noise = min(float(np.median(box_mean(rest, grain))), settings.noise_ceiling**2)
     area = _strong_change(rest, noise, grain, settings)
     if not (area > 0.5).any():
         return [picture_map], noise, noise
     ridge = settings.ridge + 40 * noise / float(area.sum())  # few noisy samples say little about twelve numbers
-    area_map = _robust_map(source, result, area, ridge)
-    inner = _box(np.minimum(rest, _energy(result - _colours(area_map, source))), grain)[area > 0.5]
+    area_map = robust_map(source, result, area, ridge)
+    inner = box_mean(np.minimum(rest, energy_of(result - mapped_colours(area_map, source))), grain)[area > 0.5]
     constant = np.zeros((3, 4), np.float32)
     constant[:, 3] = [np.median(channel[area > 0.5]) for channel in result]
     inner_noise = max(noise, min(float(np.median(inner)), settings.inner_noise_ceiling**2))
@@ -237,8 +243,8 @@ def _tone_change(unchanged: Array, best: Array, noise: float, is_whole_tone: boo
     """Where a colour map explains the result better than no change at all; the picture's majority has the benefit."""
     floor = 0.2 * noise + 1e-4
     if is_whole_tone:
-        return 1 - _step((best - unchanged) / (np.maximum(best - noise, 0) + floor), 0.15, 0.5)
-    return _step((unchanged - best) / (np.maximum(unchanged - noise, 0) + floor), 0.15, 0.5)
+        return 1 - smooth_step((best - unchanged) / (np.maximum(best - noise, 0) + floor), 0.15, 0.5)
+    return smooth_step((unchanged - best) / (np.maximum(unchanged - noise, 0) + floor), 0.15, 0.5)
 
 
 def _departure(rest: Array, unchanged: Array, noise: float, reach: int, settings: RestoreSettings) -> Array:
@@ -248,16 +254,16 @@ def _departure(rest: Array, unchanged: Array, noise: float, reach: int, settings
     editor's noise averages out there. Elsewhere one map for all is better than local ones, which would follow the
     noise: 5 dB on the embedded model's edits of validation photographs.
     """
-    drift = _energy(_box(rest, 2 * reach))
-    unexplained = _step(drift / (_box(unchanged, 2 * reach) + np.float32(1e-4)), 0.02, 0.06)
+    drift = energy_of(box_mean(rest, 2 * reach))
+    unexplained = smooth_step(drift / (box_mean(unchanged, 2 * reach) + np.float32(1e-4)), 0.02, 0.06)
     start, end = settings.drift
-    noticed = _step(np.sqrt(drift), start * noise**0.5 + 0.005, end * noise**0.5 + 0.01)
-    return _box(unexplained * noticed, reach)
+    noticed = smooth_step(np.sqrt(drift), start * noise**0.5 + 0.005, end * noise**0.5 + 0.01)
+    return box_mean(unexplained * noticed, reach)
 
 
 def _bend(source: Array, rest: Array, grain: int) -> float:
     """How much of what an affine map leaves, (3, h, w), is a function of the tone alone: 0 to 1."""
-    tone, rest = _box(source.mean(axis=0, keepdims=True), grain)[0], _box(rest, grain)
+    tone, rest = box_mean(source.mean(axis=0, keepdims=True), grain)[0], box_mean(rest, grain)
     bins = np.minimum((tone.argsort(axis=None).argsort() * 8) // tone.size, 7)  # eight bins of equal size
     means = np.array([[np.bincount(bins, c.ravel(), 8) / np.bincount(bins, minlength=8)] for c in rest])
     return float((means**2).mean() / max((rest**2).mean(), 1e-9))
@@ -265,15 +271,15 @@ def _bend(source: Array, rest: Array, grain: int) -> float:
 
 def _strong_change(energy: Array, noise: float, grain: int, settings: RestoreSettings) -> Array:
     """Soft threshold on a difference, above the noise and above what is slight beside the strongest change."""
-    difference = np.sqrt(_box(energy, grain))
+    difference = np.sqrt(box_mean(energy, grain))
     floor = max(2 * noise**0.5 + settings.threshold, settings.peak_share * float(np.quantile(difference, 0.995)))
-    return _step(difference, floor, 1.5 * floor + settings.threshold)
+    return smooth_step(difference, floor, 1.5 * floor + settings.threshold)
 
 
 def _support(energy: Array, grain: int) -> Array:
     """0 where the difference is nil in a pixel and its neighbours, rising to 1 inside the rest."""
-    support = _dilated((energy > 0).astype(np.float32), 1)
-    return support * _step(_box(support, grain), 0.4, 0.9)
+    support = dilated((energy > 0).astype(np.float32), 1)
+    return support * smooth_step(box_mean(support, grain), 0.4, 0.9)
 
 
 def _lost_structure(
@@ -284,13 +290,13 @@ def _lost_structure(
     The structure term of SSIM (Wang et al. 2004) with the larger variance below the line, so that a blur counts as a
     loss too. Only covariances enter, which independent noise on the result leaves alone.
     """
-    mean_weight = _box(weight, reach)
-    p, r = (x - _box(weight * x, reach) / mean_weight for x in (predicted, result))
-    cov, var_p, var_r = (_evidence(weight * (x * y).sum(axis=0), reach) for x, y in ((p, r), (p, p), (r, r)))
-    total = _evidence(weight, reach)
+    mean_weight = box_mean(weight, reach)
+    p, r = (x - box_mean(weight * x, reach) / mean_weight for x in (predicted, result))
+    cov, var_p, var_r = (evidence_of(weight * (x * y).sum(axis=0), reach) for x, y in ((p, r), (p, p), (r, r)))
+    total = evidence_of(weight, reach)
     noise_energy = 3 * noise * total
     floor = 0.5 * noise_energy + 1e-4 * total
-    return 1 - _step((cov + floor) / (np.maximum(var_p, var_r - noise_energy) + floor), *settings.agreement)
+    return 1 - smooth_step((cov + floor) / (np.maximum(var_p, var_r - noise_energy) + floor), *settings.agreement)
 
 
 def _lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_strict: bool = False) -> Array:
@@ -300,12 +306,12 @@ def _lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_
     place loses some to the codec; where nothing was recoloured (`is_strict`) a loss of 40% is a blur, unless other
     structure took its place.
     """
-    p, r = predicted - _box(predicted, 1), result - _box(result, 1)
+    p, r = predicted - box_mean(predicted, 1), result - box_mean(result, 1)
     energies = ((x * y).mean(axis=0) + np.float32(2e-4) for x, y in ((p, r), (p, p), (r, r)))
-    cov, var_p, var_r = (e.mean(keepdims=True) if reach is None else _evidence(e, reach) for e in energies)
+    cov, var_p, var_r = (e.mean(keepdims=True) if reach is None else evidence_of(e, reach) for e in energies)
     kept, amount = cov / var_p, var_r / var_p
-    is_blurred = (1 - _step(kept, 0.5, 0.65)) * (1 - _step(amount, 0.55, 0.7)) * is_strict
-    lost: Array = np.maximum(1 - _step(kept, 0.25, 0.35), is_blurred)
+    is_blurred = (1 - smooth_step(kept, 0.5, 0.65)) * (1 - smooth_step(amount, 0.55, 0.7)) * is_strict
+    lost: Array = np.maximum(1 - smooth_step(kept, 0.25, 0.35), is_blurred)
     return lost
 
 
@@ -322,127 +328,9 @@ def _whole_picture_is_new(
 
     At 1 places without structure, which alone say nothing, are new as well.
     """
-    energy = _evidence(((source - _box(source, reach)) ** 2).sum(axis=0), reach)
+    energy = evidence_of(((source - box_mean(source, reach)) ** 2).sum(axis=0), reach)
     confidence = energy / (energy + 12 * noise + 1e-3)
     lost = _lost_structure(predicted, result, np.ones_like(energy), noise, reach, settings)
     lost = np.maximum(lost, _lost_fine_structure(predicted, result, reach, not is_whole_tone))
     share = float((confidence * lost).mean() / (confidence.mean() + 0.02))  # a bare sky has no say
-    return _ramp(share, 0.4, 0.6)
-
-
-# Colour maps
-
-
-def _colours(colour_map: Array, colours: Array) -> Array:
-    """Apply one (3, 4) map to (3, h, w), clipped."""
-    mapped: Array = np.clip(np.tensordot(colour_map[:, :3], colours, 1) + colour_map[:, 3, None, None], -1, 1)
-    return mapped
-
-
-def _robust_map(source: Array, result: Array, weight: Array, ridge: float, rounds: int = 8) -> Array:
-    """Weighted least squares of result on (source, 1), ridged towards identity, as a (3, 4) map.
-
-    Samples are averaged over 3x3 pixels first: noise in the source flattens slopes. Outliers fade (Geman and McClure
-    weights on the median error). Where the map goes beyond the range and the result is as good as clipped, the result
-    says nothing about slopes: such samples do not count.
-    """
-    step = max(1, min(source.shape[1:]) // 128)  # 128x128 samples are plenty for twelve numbers
-    x, y = (_box(each, step)[:, ::step, ::step].reshape(3, -1).astype(np.float64) for each in (source, result))
-    x = np.concatenate([x, np.ones_like(x[:1])])  # (4, n)
-    start = weight[::step, ::step].reshape(-1).astype(np.float64)
-    trust, penalty = np.tile(start, (3, 1)), ridge * np.diag([1, 1, 1, 1e-3])
-    fitted = IDENTITY.astype(np.float64)
-    for _ in range(rounds):
-        for k in range(3):
-            weighted = x * trust[k]
-            pull = penalty * trust[k].sum()
-            fitted[k] = np.linalg.solve(weighted @ x.T + pull, weighted @ y[k] + pull @ IDENTITY[k])
-        straight = fitted @ x
-        error = ((np.clip(straight, -1, 1) - y) ** 2).sum(axis=0)
-        is_beyond = (np.abs(straight) > 1) & (straight * y > 0) & (np.abs(y) > 0.85)
-        trust = start / (1 + error / (4 * _weighted_median(error, start) + 1e-4)) ** 2 * ~is_beyond + 1e-12
-    return fitted.astype(np.float32)
-
-
-def _local_maps(source: Array, rest: Array, noise: float, settings: RestoreSettings) -> Array:
-    """Local affine maps from source to what the global maps left over, both (3, h, w): (3, 4, h, w).
-
-    The guided filter for a colour guide (He, Sun, Tang, "Guided Image Filtering", TPAMI 2013, eq. 19 to 21), applied
-    to the photograph instead of the guide as in the fast form (He and Sun, 1505.00996). Where a window's map explains
-    little more than noise would, it is faded out (Wiener gain).
-    """
-    radius = max(1, round(settings.window * min(source.shape[1:])))
-    mean_s, mean_e = _box(source, radius), _box(rest, radius)
-    cov_ss = _box(source[:, None] * source, radius) - mean_s[:, None] * mean_s
-    cov_es = _box(rest[:, None] * source, radius) - mean_e[:, None] * mean_s
-    ridged = np.moveaxis(cov_ss, (0, 1), (-2, -1)) + np.eye(3, dtype=np.float32) * (settings.local_ridge + noise)
-    gains = np.linalg.solve(ridged, np.moveaxis(cov_es, (0, 1), (-1, -2)))  # (h, w, source, rest)
-    gains = np.moveaxis(gains, (-1, -2), (0, 1)).astype(np.float32)
-    offsets = mean_e - (gains * mean_s).sum(axis=1)
-    power = (mean_e**2).sum(axis=0) + (gains * cov_es).sum(axis=(0, 1))
-    belief = np.clip(1 - 3 * noise * settings.shrinkage / np.maximum(power, 1e-9), 0, 1)
-    return _box(np.concatenate([gains, offsets[:, None]], axis=1) * belief, radius)
-
-
-# Windows and steps
-
-
-def _energy(difference: Array) -> Array:
-    """Mean square over the channels of (3, h, w)."""
-    energy: Array = (difference * difference).mean(axis=0)
-    return energy
-
-
-def _evidence(energy: Array, radius: int) -> Array:
-    """Sum of an (h, w) energy over nested windows: the near decides, the far speaks where the near is silent."""
-    evidence: Array = _box(energy, radius) + 0.1 * _box(energy, 3 * radius) + 0.01 * energy.mean()
-    return evidence
-
-
-def _box(x: Array, radius: int) -> Array:
-    """Mean over (2 radius + 1) squared windows of the last two axes, cut off at the borders; any radius, same cost."""
-    for axis in (-2, -1):
-        n = x.shape[axis]
-        total = np.cumsum(np.moveaxis(x, axis, -1), axis=-1, dtype=np.float64)
-        total = np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)
-        start, end = np.maximum(np.arange(n) - radius, 0), np.minimum(np.arange(n) + radius + 1, n)
-        x = np.moveaxis((total[..., end] - total[..., start]) / (end - start), -1, axis).astype(np.float32)
-    return x
-
-
-def _dilated(x: Array, radius: int) -> Array:
-    """Maximum over (2 radius + 1) squared windows of the last two axes."""
-    planes = torch.from_numpy(np.ascontiguousarray(x)).reshape(1, -1, *x.shape[-2:])
-    dilated: Array = F.max_pool2d(planes, 2 * radius + 1, 1, radius).reshape(x.shape).numpy()
-    return dilated
-
-
-def _pooled(x: Array, factor: int) -> Array:
-    """Mean over factor squared blocks; a rest at the far borders makes a smaller block."""
-    if factor == 1:
-        return x
-    pooled: Array = F.avg_pool2d(torch.from_numpy(np.ascontiguousarray(x)), factor, ceil_mode=True).numpy()
-    return pooled
-
-
-def _resized(x: Array, size: tuple[int, ...]) -> Array:
-    """(C, h, w) bilinear, pixel areas aligned, to (C, *size)."""
-    resized: Array = F.interpolate(torch.from_numpy(x)[None], size, mode="bilinear")[0].numpy()
-    return resized
-
-
-def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
-
-
-def _step(x: Array, start: float, end: float) -> Array:
-    """0 below start, 1 above end, smooth between (3t^2 - 2t^3)."""
-    t = np.clip((x - np.float32(start)) / np.float32(end - start), 0, 1)
-    smooth: Array = t * t * (3 - 2 * t)
-    return smooth
-
-
-def _ramp(x: float, start: float, end: float) -> float:
-    return float(_step(np.array([x], np.float32), start, end)[0])
+    return ramp(share, 0.4, 0.6)
