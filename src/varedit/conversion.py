@@ -291,7 +291,7 @@ def _t5_encoder(folder: Path) -> Any:
     if not folder.is_dir():
         raise InputMissing(f"{folder} is not a folder; the text encoder is one, with config.json and tokenizer files")
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if not isinstance(config, T5Config):
             raise TypeError(type(config))
         with torch.device("meta"):
@@ -317,7 +317,7 @@ def _save_tokenizer(source: Path, folder: Path) -> None:
     try:
         if not any((source / name).is_file() for name in ("tokenizer.json", "spiece.model")):
             raise FileNotFoundError(source)  # where transformers would make up a tokenizer without words
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds
         raise ModelError(
             f"{source} has no tokenizer that can be read; fetch {TEXT_ENCODER} with all its files"
