@@ -113,6 +113,7 @@ def test_a_budget_means_the_released_templates():
         (TransformerConfig, {"num_heads": 4}, "the head width (width / num_heads = 6) must be a multiple of 4"),
         (TransformerConfig, {"reference": "none"}, "reference must be one of sar, finest, full, not 'none'"),
         (TransformerConfig, {"rotary_layout": "flat"}, "rotary_layout must be one of exact, released_flat, not 'flat'"),
+        (TransformerConfig, {"depth": 10**9}, "depth is 1000000000; at most 512 blocks are supported"),
         (TransformerConfig, {"depth": -1}, "depth must be a positive whole number, not -1"),
         (
             TransformerConfig,

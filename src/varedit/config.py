@@ -18,6 +18,7 @@ from varedit.scales import BUDGETS, RELEASED_TEMPLATES, ScaleSchedule, Template,
 
 FORMAT = "varedit"
 FORMAT_VERSION = 1
+MAX_DEPTH = 512  # ten times the largest model known; a damaged or hostile file must not fill the memory
 
 Reference = Literal["sar", "finest", "full"]
 RotaryLayout = Literal["exact", "released_flat"]
@@ -125,6 +126,8 @@ class TransformerConfig(ConfigSection):
         for name, parts in (("num_heads", self.num_heads), ("pool_heads", self.pool_heads)):
             if self.width % parts:
                 raise ConfigError(f"width ({self.width}) must be a multiple of {name} ({parts})")
+        if self.depth > MAX_DEPTH:
+            raise ConfigError(f"depth is {self.depth}; at most {MAX_DEPTH} blocks are supported")
         if self.head_width % 4:
             raise ConfigError(f"the head width (width / num_heads = {self.head_width}) must be a multiple of 4")
         if self.reference == "full" and self.rotary_layout != "exact":
