@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-LUMA = np.array([0.299, 0.587, 0.114])
+from tests.detail import LUMA
+
 FINEST = 0.01  # pixels
 
 

@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.detail import gradient_energy
 from tests.registration import shift_between
 from tests.test_registration import ODD, photograph
 from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment
@@ -21,7 +22,6 @@ from varedit.provenance import read_provenance
 from varedit.results import EditOutput
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-GREY = np.array([0.299, 0.587, 0.114])
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +33,6 @@ def edited(pipeline: VAREditPipeline, image: Image.Image, instruction: str) -> N
     output = pipeline(image, instruction, seed=1)
     assert isinstance(output, EditOutput)
     return np.asarray(output.images[0])
-
-
-def gradient_energy(picture: NDArray[np.uint8]) -> float:
-    grey = picture @ GREY
-    return float(np.square(np.diff(grey, axis=0)).mean() + np.square(np.diff(grey, axis=1)).mean())
 
 
 def test_black_and_white_keeps_the_detail_of_a_large_photograph(pipeline):

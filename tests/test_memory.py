@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from varedit.config import AutoencoderConfig, EditorConfig, ScheduleConfig, TransformerConfig
-from varedit.memory import PROMPT_TOKENS, memory_plan, picture_size
+from varedit.memory import PROMPT_TOKENS, memory_plan
 
 
 def tiny_config(reference: str = "sar") -> EditorConfig:
@@ -43,7 +43,7 @@ def test_the_cache_holds_source_target_and_text_of_both_branches(reference, rows
 def test_activations_are_the_larger_of_feed_forward_and_decoder():
     config = tiny_config()
     template = config.templates.templates[0]
-    assert picture_size(config, template.schedule) == (32, 40)
+    assert config.picture_size(template.schedule) == (32, 40)
     feed_forward = 2 * 20 * (2 * (2 * 800 + 3 * 48) + 4 * 3 * 48)  # 2 branches, 20 tokens, 2 bytes a number
     decoder = 3 * (3 * 8) * 32 * 40 * 2  # the widest of the two finest levels has 3 * 8 channels
     encoder = 3 * (1 * 8) * 32 * 40 * 4  # float32

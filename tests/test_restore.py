@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from tests.detail import LUMA, gradient_energy
 from varedit.errors import UsageError
 from varedit.restore import Restored, RestoreSettings, restore
 from varedit.windows import Array
@@ -25,7 +26,6 @@ from varedit.windows import Array
 HEIGHT, WIDTH = 406, 602
 SIZE = 64  # pixels of the simulated model, square
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
-LUMA = np.array([0.299, 0.587, 0.114])
 Picture = NDArray[Any]
 Edit = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # on (H, W, 3) in [0, 1]
 
@@ -88,11 +88,6 @@ def simulated(photograph: Picture, edited: Picture, *, noise: float = 0.0, **opt
 def psnr(left: Picture, right: Picture, where: NDArray[np.bool_] | None = None) -> float:
     difference = (left.astype(np.float64) - right)[... if where is None else where]
     return float(10 * np.log10(255**2 / (difference**2).mean()))
-
-
-def gradient_energy(picture: Picture) -> float:
-    grey = picture @ LUMA
-    return float((np.diff(grey, axis=0) ** 2).mean() + (np.diff(grey, axis=1) ** 2).mean())
 
 
 def detail(picture: Picture) -> NDArray[np.float64]:

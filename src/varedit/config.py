@@ -196,7 +196,7 @@ class EditorConfig:
     generation: GenerationConfig = field(default_factory=GenerationConfig)
 
     def __post_init__(self) -> None:
-        merged = self.autoencoder.latent_channels * (4 if self.patch_merge else 1)
+        merged = self.autoencoder.latent_channels * self.merge**2
         if self.transformer.token_bits != merged:
             raise ConfigError(
                 f"token_bits is {self.transformer.token_bits}, but the autoencoder's latents give {merged}"
@@ -216,7 +216,22 @@ class EditorConfig:
     @property
     def token_pixels(self) -> int:
         """Pixels per token and axis."""
-        return self.autoencoder.downscale * (2 if self.patch_merge else 1)
+        return self.autoencoder.downscale * self.merge
+
+    @property
+    def merge(self) -> int:
+        """Latents per token and axis."""
+        return 2 if self.patch_merge else 1
+
+    @property
+    def num_scales(self) -> int:
+        """K, the same for all templates."""
+        return len(self.templates.templates[0].schedule)
+
+    def picture_size(self, schedule: ScaleSchedule) -> tuple[int, int]:
+        """(height, width) in pixels of what the model itself draws under a schedule."""
+        height, width = schedule.final
+        return height * self.token_pixels, width * self.token_pixels
 
     def to_json(self) -> str:
         """The text of config.json."""

@@ -89,5 +89,5 @@ class Editor:
 
 def latent_quantizer(config: EditorConfig, template: Template) -> MultiScaleQuantizer:
     """The quantiser of a configuration on a template's latent grids."""
-    grids = template.schedule.scaled(2 if config.patch_merge else 1)
+    grids = template.schedule.scaled(config.merge)
     return MultiScaleQuantizer(grids, config.autoencoder.latent_channels, config.autoencoder.step_decay)

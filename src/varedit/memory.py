@@ -52,7 +52,7 @@ def memory_plan(
         batch: edits at once.
     """
     transformer, schedule = config.transformer, template.schedule
-    height, width = picture_size(config, schedule)
+    height, width = config.picture_size(schedule)
     return MemoryPlan(
         weights=parameters * bytes_per_value,
         cache=batch * GUIDANCE_BRANCHES * _cache_values(transformer, schedule) * bytes_per_value,
@@ -62,12 +62,6 @@ def memory_plan(
             _autoencoder_bytes(config.autoencoder, height * width, bytes_per_value),
         ),
     )
-
-
-def picture_size(config: EditorConfig, schedule: ScaleSchedule) -> tuple[int, int]:
-    """(height, width) in pixels of what the model itself draws under a schedule."""
-    height, width = schedule.final
-    return height * config.token_pixels, width * config.token_pixels
 
 
 def source_tokens(transformer: TransformerConfig, schedule: ScaleSchedule) -> int:

@@ -221,8 +221,7 @@ class VAREditPipeline:
             foreign: arguments of other pipelines, refused by name.
         """
         for name in foreign:
-            scales = len(self.config.templates.templates[0].schedule)
-            hint = _FOREIGN.get(name, "it is not an argument of this pipeline").format(scales=scales)
+            hint = _FOREIGN.get(name, "it is not an argument of this pipeline").format(scales=self.config.num_scales)
             raise UsageError(f"{name} is not accepted: {hint}")
         if fit not in ("template", "square"):
             raise UsageError(f'fit must be "template" or "square", not {fit!r}')
@@ -234,7 +233,7 @@ class VAREditPipeline:
             top_p=defaults.top_p if top_p is None else top_p,
             greedy=greedy,
         )
-        sampling.per_scale(len(self.config.templates.templates[0].schedule))  # a wrong length fails before any work
+        sampling.per_scale(self.config.num_scales)  # a wrong length fails before any work
         requests = edit_requests(
             image,
             prompt,
@@ -267,8 +266,7 @@ class VAREditPipeline:
             if callback is not None:
                 tensors = {"features": state.features, "bits": state.bits}
                 changed = callback(self, state.index, schedule.grids[state.index], tensors)
-                state.features = (changed or tensors)["features"]
-            run.features = state.features
+                run.features = (changed or tensors)["features"]
             is_last = state.index + 1 == len(schedule)
             yield ScaleEvent(
                 index=state.index,

@@ -59,7 +59,7 @@ class EditRun:
     def encode(self) -> None:
         """Fit the photographs to the template and encode them."""
         with self._timed("encode"):
-            height, width = (side * self.editor.config.token_pixels for side in self.template.schedule.final)
+            height, width = self.editor.config.picture_size(self.template.schedule)
             fitted = [
                 fit_picture(request.picture.rgb, (width, height), mode=self.fit, name=request.picture.name)
                 for request in self.requests
@@ -69,7 +69,7 @@ class EditRun:
             self.source = self.editor.autoencoder.encode(pixels)
 
     def scales(self) -> Iterator[GeneratedScale]:
-        """Read the instructions, then draw scale after scale; features are kept up to date between them."""
+        """Read the instructions, then draw scale after scale; what stands in `features` is what the next one sees."""
         schedule = self.template.schedule
         sampler = BatchSampler.of([request.sampling for request in self.requests], len(schedule), self.editor.device)
         with self._timed("text"), torch.inference_mode():
@@ -92,8 +92,9 @@ class EditRun:
             if state is None:
                 return
             self.bits.append(state.bits)
-            yield state
             self.features = state.features
+            yield state
+            state.features = self.features
 
     def decoded(self) -> NDArray[np.float32]:
         """The features so far as pixels (B, 3, h, w) in [-1, 1]."""

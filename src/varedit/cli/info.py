@@ -78,9 +78,9 @@ def model_facts(folder: Path) -> dict[str, Any]:
 
 def template_facts(config: EditorConfig, template: Template, parameters: int) -> dict[str, Any]:
     """One aspect ratio: its scales, what the model draws there, and the memory of one edit."""
-    from varedit.memory import memory_plan, picture_size, source_tokens
+    from varedit.memory import memory_plan, source_tokens
 
-    height, width = picture_size(config, template.schedule)
+    height, width = config.picture_size(template.schedule)
     plans = {
         word: memory_plan(config, template, parameters=parameters, bytes_per_value=size).total
         for word, size in (("float32", 4), ("bfloat16", 2))

@@ -36,9 +36,7 @@ class StepBatch:
 
 def pair_batch(recipe: Recipe, pairs: PairSource, template: Template, indices: Sequence[int]) -> StepBatch:
     """Read the pairs of some indices at a template's pixel size."""
-    side = recipe.editor.token_pixels
-    height, width = template.schedule.final
-    sources, instructions, targets = pairs.batch(indices, (height * side, width * side))
+    sources, instructions, targets = pairs.batch(indices, recipe.editor.picture_size(template.schedule))
     return StepBatch(template, _pixels(sources), _pixels(targets), instructions)
 
 

@@ -21,7 +21,6 @@ from varedit.editor import Editor, latent_quantizer
 from varedit.generation import generate
 from varedit.quantizer import MultiScaleQuantizer, latents_to_tokens
 from varedit.sampling import BatchSampler, SamplingSettings
-from varedit.scales import Template
 from varedit.text_features import TextFeatures
 from varedit.training.batches import PairSource, StepBatch, pair_batch, training_batches
 from varedit.training.initialisation import initialise
@@ -32,7 +31,7 @@ from varedit.training.run import RunFolder, picture_grid, step_generator
 from varedit.training.self_correction import draw_flips
 from varedit.training.words import word_text_encoder
 from varedit.transformer.model import VAREditTransformer
-from varedit.transformer.reference import sequence_layout, source_tokens
+from varedit.transformer.reference import SequenceLayout, sequence_layout, source_tokens
 
 VALIDATION_PAIRS = 96
 
@@ -114,16 +113,17 @@ class EditorTask:
         """Weighted cross-entropy, and the accuracies of the batch."""
         generator = step_generator(self.recipe.seed + 1, step)
         quantizer = latent_quantizer(self.recipe.editor, batch.template)
+        layout = sequence_layout(self.recipe.editor.transformer, batch.template)
         flips = draw_flips(
             len(batch.sources), quantizer.channels, quantizer.grids, self.settings.flip_strength, generator
         )
         with torch.no_grad():
             source, target = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
-            forced = self.teacher_forced(source, target, batch.template, quantizer, flips)
+            forced = self.teacher_forced(source, target, layout, quantizer, flips)
         dropped = torch.rand(len(batch.sources), generator=generator) < self.settings.text_dropout
         # The fused attention's backward pass is slower on CPUs than the plain formula at these lengths.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            logits = self.logits(self.module, forced, batch.instructions, batch.template, dropped)
+            logits = self.logits(self.module, forced, batch.instructions, layout, dropped)
         is_copied = (forced.residuals > 0) == forced.labels
         fading = 1 + (self.settings.changed_bit_weight - 1) * max(0.0, 1 - 2 * step / self.settings.steps)
         losses = bit_loss(logits, forced.labels) * torch.where(is_copied, 1.0, fading)
@@ -134,16 +134,15 @@ class EditorTask:
         self,
         source: Tensor,
         target: Tensor,
-        template: Template,
+        layout: SequenceLayout,
         quantizer: MultiScaleQuantizer,
         flips: list[Tensor] | None = None,
     ) -> TeacherForced:
         """Inputs and labels of all scales from features (B, d, H, W)."""
-        merge = 2 if self.recipe.editor.patch_merge else 1
+        merge = self.recipe.editor.merge
         coded = quantizer.encode(target, flips=flips)
         before = (torch.zeros_like(target), *coded.running[:-1])
         scales = range(len(quantizer.grids))
-        layout = sequence_layout(self.recipe.editor.transformer, template)
         inputs = [latents_to_tokens(quantizer.step_input(before[k], k), merge) for k in scales[1:]]
         residuals = [latents_to_tokens(quantizer.residual(source, before[k], k), merge) for k in scales]
         labels = [latents_to_tokens(bits.float(), merge) > 0.5 for bits in coded.bits]
@@ -155,13 +154,17 @@ class EditorTask:
         )
 
     def logits(
-        self, module: EditorModule, forced: TeacherForced, instructions: list[str], template: Template, dropped: Tensor
+        self,
+        module: EditorModule,
+        forced: TeacherForced,
+        instructions: list[str],
+        layout: SequenceLayout,
+        dropped: Tensor,
     ) -> Tensor:
         """Logits (B, L, token bits, 2); items that are dropped (B,) get the null text."""
         text: TextFeatures = module.text_encoder(module.text_encoder.tokenize(instructions))
         null = module.transformer.unconditional_text(text.lengths)
         features = torch.where(dropped[:, None, None], null.features, text.features)
-        layout = sequence_layout(self.recipe.editor.transformer, template)
         residuals = forced.residuals if module.transformer.copy_path is not None else None
         logits: Tensor = module.transformer(
             forced.source, forced.step_inputs, TextFeatures(features, text.lengths), layout, residuals
@@ -174,15 +177,16 @@ class EditorTask:
         self.averaged.load_state_dict(weights)
         batch, template = self.held_out, self.held_out.template
         quantizer = latent_quantizer(self.recipe.editor, template)
+        layout = sequence_layout(self.recipe.editor.transformer, template)
         source, target = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
-        forced = self.teacher_forced(source, target, template, quantizer)
+        forced = self.teacher_forced(source, target, layout, quantizer)
         kept = torch.zeros(len(batch.sources), dtype=torch.bool)
-        logits = self.logits(self.averaged, forced, batch.instructions, template, kept)
+        logits = self.logits(self.averaged, forced, batch.instructions, layout, kept)
         numbers = _accuracies(logits, forced.labels, (forced.residuals > 0) == forced.labels)
         right = (logits[..., 1] > logits[..., 0]) == forced.labels
         for scale, part in enumerate(right.split(list(template.schedule.lengths), dim=1)):
             numbers[f"accuracy_{scale + 1}"] = round(part.float().mean().item(), 4)
-        results = self.edited(source, batch.instructions, template, quantizer)
+        results = self.edited(source, batch.instructions, layout, quantizer)
         targets = self.autoencoder.decode(quantizer.encode(target).running[-1])
         sources = self.autoencoder.decode(quantizer.encode(source).running[-1])
         to_target = (results - targets).abs().mean(dim=(1, 2, 3))
@@ -196,19 +200,19 @@ class EditorTask:
 
     @torch.no_grad()
     def edited(
-        self, source: Tensor, instructions: list[str], template: Template, quantizer: MultiScaleQuantizer
+        self, source: Tensor, instructions: list[str], layout: SequenceLayout, quantizer: MultiScaleQuantizer
     ) -> Tensor:
         """Greedy edits of source features with the averaged weights, as pixels (B, 3, h, w)."""
         transformer = self.averaged.transformer
         text: TextFeatures = self.averaged.text_encoder(self.averaged.text_encoder.tokenize(instructions))
         defaults = self.recipe.editor.generation
         settings = SamplingSettings(guidance=defaults.guidance_scale, temperature=defaults.temperature, greedy=True)
-        lengths = template.schedule.lengths
+        lengths = layout.schedule.lengths
         bits = self.recipe.editor.transformer.token_bits
         scales = generate(
             transformer,
             quantizer,
-            sequence_layout(transformer.config, template),
+            layout,
             source,
             text,
             transformer.unconditional_text(text.lengths),

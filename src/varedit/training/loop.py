@@ -101,10 +101,17 @@ def train(task: Task[Batch], settings: OptimizerSettings, run: RunFolder, on_ste
 
 def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Matrices and kernels decay; vectors, scalars and learned positions do not (spec "Training")."""
-    undecayed = ("null_text", "start_position", "level_embed", "modulation_offset", "log_scale", "text_pool.query")
+    undecayed = (
+        "null_text",
+        "start_position",
+        "level_embed.weight",
+        "modulation_offset",
+        "log_scale",
+        "text_pool.query",
+    )
     groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
     for name, parameter in module.named_parameters():
-        groups[parameter.ndim > 1 and not name.endswith(undecayed) and "level_embed" not in name].append(parameter)
+        groups[parameter.ndim > 1 and not name.endswith(undecayed)].append(parameter)
     return [
         {"params": groups[True], "weight_decay": weight_decay},
         {"params": groups[False], "weight_decay": 0.0},

@@ -5,6 +5,7 @@ Everything random in a run is drawn from (seed, step), so that a resumed run nee
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -45,9 +46,9 @@ class RunFolder:
         """Write samples/NAME.png."""
         folder = self.path / "samples"
         folder.mkdir(exist_ok=True)
-        temporary = folder / f"{name}.png.tmp"
-        picture.save(temporary, format="PNG")
-        temporary.replace(folder / f"{name}.png")
+        encoded = io.BytesIO()
+        picture.save(encoded, format="PNG")
+        write_atomically(folder / f"{name}.png", encoded.getvalue())
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Replace the checkpoint; the old one stays whole until the new one is."""

@@ -10,9 +10,7 @@ from varedit.training.recipe import Recipe
 
 def adjustment_sources(recipe: Recipe, photographs: Path) -> tuple[AdjustmentScenes, AdjustmentScenes]:
     """Photo adjustments on the training photographs, and on the validation photographs of a folder."""
-    side = recipe.editor.token_pixels
-    height, width = recipe.editor.templates.square.schedule.final
-    size = (height * side, width * side)
+    size = recipe.editor.picture_size(recipe.editor.templates.square.schedule)
     return (
         AdjustmentScenes(photographs, split="train", size_hw=size, seed=recipe.seed),
         AdjustmentScenes(photographs, split="validation", size_hw=size, seed=recipe.seed + 1),
