@@ -43,7 +43,8 @@ TAIL = """
 
 ## How it was made
 `configs/mini.toml` and the commands of docs/training.md, on a CPU with two cores: the autoencoder saw 128,000 pictures
-({autoencoder}), the editor 104,000 pairs in 74 minutes on one core. Guidance {guidance} and temperature {temperature}
+({autoencoder}), the editor 104,000 pairs in 74 minutes on one core
+(benchmarks/results/mini-*-training.jsonl). Guidance {guidance} and temperature {temperature}
 were chosen on validation photographs. Random numbers follow from the seed in the recipe.
 
 ## Training material
@@ -72,7 +73,7 @@ def main() -> None:
     config = json.loads((CARD.parent / "config.json").read_text(encoding="utf-8"))["generation"]
     lines = [HEAD, "## How good it is", *_measured(trained, held_out)]
     tail = TAIL.format(
-        autoencoder="23.8 dB on validation photographs",
+        autoencoder=f"{_autoencoder_psnr():.1f} dB on validation photographs",
         guidance=config["guidance_scale"],
         temperature=config["temperature"],
     )
@@ -104,6 +105,11 @@ def _cells(row: dict[str, float]) -> str:
     shares = (row["restored_success"], row["raw_success"])
     decibels = (row["restored_psnr"], row["do_nothing_psnr"])
     return " | ".join([*(f"{share:.2f}" for share in shares), *(f"{value:.1f}" for value in decibels)])
+
+
+def _autoencoder_psnr() -> float:
+    curve = (RESULTS / "mini-autoencoder-training.jsonl").read_text(encoding="utf-8").splitlines()
+    return float(json.loads(curve[-1])["validation_psnr"])
 
 
 def _read(name: str) -> dict[str, Any]:

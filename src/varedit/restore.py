@@ -252,7 +252,7 @@ def _departure(rest: Array, unchanged: Array, noise: float, reach: int, settings
 
     A place departs from the picture's colour map if what the map leaves, (3, h, w), has one sign over an area: an
     editor's noise averages out there. Elsewhere one map for all is better than local ones, which would follow the
-    noise: 5 dB on the embedded model's edits of validation photographs.
+    noise of a weak editor.
     """
     drift = energy_of(box_mean(rest, 2 * reach))
     unexplained = smooth_step(drift / (box_mean(unchanged, 2 * reach) + np.float32(1e-4)), 0.02, 0.06)
