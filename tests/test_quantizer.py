@@ -67,17 +67,18 @@ def test_a_residual_is_a_mean_over_the_area_except_at_the_last_scale():
     assert torch.equal(quantizer.residual(features, running, 3), features - running)
 
 
-@given(schedules, seeds, st.sampled_from([1.0, 0.7]))
-def test_the_residual_loop_is_that_of_slow_formulas(schedule: ScaleSchedule, seed: int, decay: float):
+@given(schedules, seeds, st.sampled_from([(1.0,), (1.0, 0.7, 0.4)]))
+def test_the_residual_loop_is_that_of_slow_formulas(schedule: ScaleSchedule, seed: int, steps: tuple[float, ...]):
     features = random(2, CHANNELS, *schedule.final, seed=seed)
-    coded = MultiScaleQuantizer(schedule, CHANNELS, decay).encode(features)
+    coded = MultiScaleQuantizer(schedule, CHANNELS, steps).encode(features)
     running = torch.zeros_like(features)
     for scale, grid in enumerate(schedule):
         wanted = slow_area(features - running, grid)
         sure = wanted.abs() > 1e-6  # elsewhere the two orders of adding may differ in sign
         assert torch.equal(coded.bits[scale][sure], wanted[sure] > 0)
         signs = torch.where(coded.bits[scale], 1.0, -1.0)
-        running = running + slow_bilinear(signs * decay**scale / math.sqrt(CHANNELS), schedule.final)
+        size = [*steps, *[steps[-1]] * len(schedule)][scale]
+        running = running + slow_bilinear(signs * size / math.sqrt(CHANNELS), schedule.final)
         assert_close(coded.running[scale], running)
 
 
@@ -97,13 +98,23 @@ def test_zero_is_bit_zero():
     assert (coded.running[0] < 0).all()
 
 
-def test_codes_are_unit_vectors_shrunk_by_the_decay_of_their_scale():
+def test_codes_have_the_length_of_their_scale_and_the_last_length_counts_for_all_further_scales():
     bits = random(2, CHANNELS, 3, 4, seed=0) > 0
-    quantizer = MultiScaleQuantizer(WIDE, CHANNELS, 0.5)
-    for scale in range(4):
+    quantizer = MultiScaleQuantizer(WIDE, CHANNELS, (1.0, 0.5, 0.3))
+    for scale, length in enumerate((1.0, 0.5, 0.3, 0.3)):
         codes = quantizer.codes(bits, scale)
-        assert_close(codes.norm(dim=1), torch.full((2, 3, 4), 0.5**scale))
+        assert_close(codes.norm(dim=1), torch.full((2, 3, 4), length))
         assert torch.equal(codes > 0, bits)
+
+
+def test_a_repeated_grid_with_halved_steps_approximates_bit_by_bit():
+    """Three signs of 1, 1/2 and 1/4 leave at most 1/4 of anything within [-2, 2]; d = 1, so steps are lengths."""
+    grids = ScaleSchedule(((1, 9), (1, 9), (1, 9)))
+    features = torch.linspace(-2, 2, 9).view(1, 1, 1, 9)
+    coded = MultiScaleQuantizer(grids, 1, (1.0, 0.5, 0.25)).encode(features)
+    inside = features.abs() <= 1.75
+    assert (coded.running[-1] - features).abs()[inside].max() <= 0.25
+    assert coded.running[-1].flatten()[-1] == 1.75
 
 
 @given(schedules, seeds)

@@ -51,12 +51,15 @@ class Encoder(nn.Module):
         self.middle = nn.Sequential(*(ResidualBlock(widths[-1], widths[-1], config.norm) for _ in range(2)))
         self.norm_out = make_norm(widths[-1], config.norm)
         self.conv_out = _conv3x3(widths[-1], config.latent_channels)
+        square = config.downscale
+        self.linear = nn.Conv2d(3, config.latent_channels, square, stride=square) if config.linear_path else None
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = self.conv_in(F.pixel_unshuffle(pixels, self.stem_patch))
         for level in self.levels:
             x = level(x)
-        return cast(Tensor, self.conv_out(F.silu(self.norm_out(self.middle(x)))))
+        features = self.conv_out(F.silu(self.norm_out(self.middle(x))))
+        return cast(Tensor, features if self.linear is None else features + self.linear(pixels))
 
 
 class Decoder(nn.Module):
@@ -74,12 +77,15 @@ class Decoder(nn.Module):
             self.levels.append(Level(coarser, width, config.res_blocks_per_level + 1, resample, config.norm))
         self.norm_out = make_norm(widths[0], config.norm)
         self.conv_out = _conv3x3(widths[0], 3 * config.stem_patch**2)
+        square = config.downscale
+        self.linear = nn.ConvTranspose2d(config.latent_channels, 3, square, square) if config.linear_path else None
 
     def forward(self, features: Tensor) -> Tensor:
         x = self.middle(self.conv_in(features))
         for level in cast(Sequence[Level], self.levels[::-1]):
             x = level(x)
-        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.stem_patch)
+        pixels = F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(x))), self.stem_patch)
+        return pixels if self.linear is None else pixels + self.linear(features)
 
 
 class Level(nn.Module):

@@ -2,7 +2,7 @@
 
 Sizes and switches of the released models: spec "Released configurations". The options that the released weights need
 and sound models do not (`rotary_layout`), and those that small models need and the paper's form lacks
-(`source_residual`, `norm`, `stem_patch`, `step_decay`), are fields here and nowhere else.
+(`source_residual`, `norm`, `stem_patch`, `linear_path`, `step_sizes`), are fields here and nowhere else.
 """
 
 from __future__ import annotations
@@ -42,6 +42,10 @@ _CHECKS: dict[Any, tuple[Callable[[Any], bool], str]] = {
     tuple[int, ...]: (
         lambda value: isinstance(value, tuple) and all(map(_is_count, value)),
         "a list of positive whole numbers",
+    ),
+    tuple[float, ...]: (
+        lambda value: isinstance(value, tuple) and all(map(_is_number, value)),
+        "a list of finite numbers of at least 0",
     ),
     Mapping[str, Any] | None: (lambda value: value is None or isinstance(value, Mapping), "an object, or nothing"),
 }
@@ -85,7 +89,8 @@ class AutoencoderConfig(ConfigSection):
     res_blocks_per_level: int = 2  # n in the encoder, n + 1 in the decoder
     stem_patch: int = 1  # pixels are merged in squares of this side before the first convolution
     norm: Literal["group", "pixel"] = "group"  # "pixel": root mean square over channels, no spatial statistics
-    step_decay: float = 1.0  # codes of scale k are shrunk by step_decay ** (k - 1)
+    linear_path: bool = False  # beside each half, one linear map between a latent and its square of pixels
+    step_sizes: tuple[float, ...] = (1.0,)  # length of the codes of scales 1..K; the last one counts for all others
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,8 +99,8 @@ class AutoencoderConfig(ConfigSection):
         widths = [self.base_channels * multiplier for multiplier in self.channel_multipliers]
         if self.norm == "group" and any(width % 32 and width % 24 for width in (self.base_channels, *widths)):
             raise ConfigError(f"group norm needs widths that 32 or 24 divides, not {widths}; change base_channels")
-        if not 0.0 < self.step_decay <= 1.0:
-            raise ConfigError(f"step_decay must be in (0, 1], not {self.step_decay}")
+        if not self.step_sizes or min(self.step_sizes) <= 0.0:
+            raise ConfigError(f"step_sizes must be positive numbers, one at least, not {list(self.step_sizes)}")
 
     @property
     def downscale(self) -> int:

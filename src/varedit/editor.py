@@ -90,4 +90,4 @@ class Editor:
 def latent_quantizer(config: EditorConfig, template: Template) -> MultiScaleQuantizer:
     """The quantiser of a configuration on a template's latent grids."""
     grids = template.schedule.scaled(config.merge)
-    return MultiScaleQuantizer(grids, config.autoencoder.latent_channels, config.autoencoder.step_decay)
+    return MultiScaleQuantizer(grids, config.autoencoder.latent_channels, config.autoencoder.step_sizes)

@@ -36,12 +36,13 @@ class MultiScaleQuantizer:
     Args:
         grids: latent grids of scales 1..K (token grids times two where 2 x 2 latents are merged).
         channels: d, latent channels.
-        step_decay: codes of scale k (counted from 0) have length step_decay ** k; 1 in the released models.
+        step_sizes: lengths of the codes of scales 1..K, the last one for all further scales; 1 in the released models.
+            A schedule that repeats its last grid with halved steps approximates the features bit by bit.
     """
 
     grids: ScaleSchedule
     channels: int
-    step_decay: float = 1.0
+    step_sizes: tuple[float, ...] = (1.0,)
 
     def encode(self, features: Tensor, *, flips: Sequence[Tensor] | None = None) -> MultiScaleBits:
         """Quantise features (B, d, H, W) scale by scale.
@@ -77,8 +78,8 @@ class MultiScaleQuantizer:
         return missing if grid == self.grids.final else F.adaptive_avg_pool2d(missing, grid)
 
     def codes(self, bits: Tensor, scale: int) -> Tensor:
-        """Bits (B, d, h, w) as vectors of length step_decay ** scale: plus or minus 1/sqrt(d) where the decay is 1."""
-        step: float = self.step_decay**scale / self.channels**0.5
+        """Bits (B, d, h, w) as vectors of the scale's length: plus or minus 1/sqrt(d) where that is 1."""
+        step = self.step_sizes[min(scale, len(self.step_sizes) - 1)] / self.channels**0.5
         return (bits.float() * 2 - 1) * step
 
     def add(self, running: Tensor, bits: Tensor, scale: int) -> Tensor:
