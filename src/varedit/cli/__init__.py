@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": "varedit.cli.convert",
     "data": "varedit.cli.data",
     "train": "varedit.cli.train",
+    "eval": "varedit.cli.eval",
 }
 
 

@@ -1,0 +1,1 @@
+"""How good an editor is: scenes with known answers, what counts as success, and reports of it."""

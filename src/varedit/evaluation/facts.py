@@ -1,0 +1,77 @@
+"""What a number must carry to be a claim that others can check: model, settings, machine, versions, date."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from varedit import __version__
+from varedit.evaluation.contestants import GenerationChoice
+from varedit.hub import ModelSource
+from varedit.pipeline import VAREditPipeline
+
+
+def measurement_facts(
+    source: ModelSource, pipeline: VAREditPipeline, choice: GenerationChoice, command: str
+) -> dict[str, Any]:
+    """JSON values that stand beside every number.
+
+    Args:
+        source: where the model's files are.
+        pipeline: the model as it was loaded.
+        choice: how its bits were drawn.
+        command: what repeats the measurement.
+    """
+    return {
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "model": {
+            "name": pipeline.config.name,
+            "revision": source.revision,
+            "sha256": folder_hash(source.folder),
+        },
+        "settings": resolved_settings(pipeline, choice),
+        "device": device_words(pipeline.device),
+        "precision": str(pipeline.dtype).removeprefix("torch."),
+        "versions": {
+            "varedit": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def folder_hash(folder: Path) -> str:
+    """One SHA-256 over the names and contents of a model's configuration, weights and tokenizer."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def resolved_settings(pipeline: VAREditPipeline, choice: GenerationChoice) -> dict[str, Any]:
+    """The settings of every edit, with the model's own in place of what was left to it."""
+    defaults = pipeline.config.generation
+    return {
+        "guidance": defaults.guidance_scale if choice.guidance is None else choice.guidance,
+        "temperature": defaults.temperature if choice.temperature is None else choice.temperature,
+        "top_k": defaults.top_k,
+        "top_p": defaults.top_p,
+        "greedy": choice.greedy,
+    }
+
+
+def device_words(device: torch.device) -> str:
+    """The device and, of a processor, the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.upper()}, {torch.get_num_threads()} threads, {platform.machine()}"
