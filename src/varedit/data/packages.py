@@ -1,20 +1,24 @@
-"""Reading files out of packages without installing them: Debian packages, Python wheels, Qt resource files.
+"""Reading files out of packages without installing them: Debian packages, Python wheels, Qt resources, colour fonts.
 
 Downloads go through the distribution's own clients (``apt-get download``, ``pip download``), whatever their set-up.
 """
 
 from __future__ import annotations
 
+import io
 import shutil
 import struct
 import subprocess
 import sys
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from PIL import Image, ImageDraw, ImageFont
 
 from varedit.errors import InputMissing, VAREditError
 
@@ -85,14 +89,34 @@ def _run(command: list[str], package: str, folder: Path) -> str:
 def read_files(package: UnpackedPackage, paths: Sequence[str], archive: str | None = None) -> dict[str, bytes]:
     """Path and contents of those of the files that this version of the package holds.
 
-    With ``archive``, the paths lie inside that Qt resource file of the package.
+    With ``archive``, the paths lie inside that file of the package: a Qt resource file (.rcc), or a colour font (.ttf),
+    whose "paths" are the Unicode names of characters and whose contents are their pictures, as PNG.
     """
     if archive is None:
         return {path: (package.folder / path).read_bytes() for path in paths if (package.folder / path).is_file()}
     container = package.folder / archive
     if not container.is_file():
         return {}
+    if container.suffix == ".ttf":
+        return dict(font_pictures(container.read_bytes(), paths))
     return {path: contents for path, contents in qt_resources(container.read_bytes()) if path in paths}
+
+
+FONT_SIZE = 109  # the one size of the bitmaps in Noto Color Emoji; FreeType offers no other
+
+
+def font_pictures(font: bytes, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """(name, PNG with transparency) of those characters, given by their Unicode names, that the colour font draws."""
+    drawing = ImageFont.truetype(io.BytesIO(font), FONT_SIZE, layout_engine=ImageFont.Layout.BASIC)
+    for name in names:
+        picture = Image.new("RGBA", (2 * FONT_SIZE, 2 * FONT_SIZE))
+        ImageDraw.Draw(picture).text((0, 0), unicodedata.lookup(name), font=drawing, embedded_color=True)
+        if picture.getbbox():  # a character that the font lacks leaves nothing
+            # Pillow blends the glyph into transparent black, so what it leaves is multiplied by alpha.
+            multiplied = Image.frombytes("RGBa", picture.size, picture.tobytes())
+            encoded = io.BytesIO()
+            multiplied.convert("RGBA").save(encoded, "PNG")
+            yield name, encoded.getvalue()
 
 
 # Qt resource files: a header of four big-endian words after the magic (version, and where the tree, the data and the

@@ -1,4 +1,4 @@
-"""Which photographs are for training, which for validation, which for the test: fixed by their names alone."""
+"""Which photographs are for training, validation or the test, and which nouns are held out: fixed by names alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from typing import Literal
 
 Split = Literal["train", "validation", "test"]
+NounSplit = Literal["train", "held_out"]
 
 # These ship as examples, so a model that has seen them would flatter itself in every demonstration.
 EXAMPLES = ("chelsea", "coffee", "rocket", "astronaut", "seeding", "wesaturate", "blossom", "bliznaca")
@@ -23,3 +24,13 @@ def split_of(name: str) -> Split:
     if tenth == 0:
         return "test"
     return "validation" if tenth == 1 else "train"
+
+
+def noun_split(noun: str) -> NounSplit:
+    """Whether scenes may show the object named ``noun`` in training: one noun in eight is held out.
+
+    The held-out ones are for the generalisation test alone. All other scenes, whatever their split, share the rest:
+    they differ by their photographs.
+    """
+    eighth = int.from_bytes(hashlib.sha256(f"noun:{noun}".encode()).digest()[:8], "big") % 8
+    return "held_out" if eighth == 0 else "train"
