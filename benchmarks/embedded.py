@@ -1,9 +1,9 @@
 """How good the embedded model is at photo adjustments of photographs that it has never seen.
 
 For each test photograph and each adjustment: the edit is right when the result is nearer, in L1, to the true target
-than to the source and to the target of every other adjustment (other kinds and other strengths), all through the same
-decoder for the raw result, and at the photograph's own resolution for the restored one. "Do nothing" and "the target
-through the autoencoder" stand beside it as floor and ceiling.
+than to the source and to the target of every other adjustment that the model was trained for (other kinds and other
+strengths), all through the same decoder for the raw result, and at the photograph's own resolution for the restored
+one. "Do nothing" and "the target through the autoencoder" stand beside it as floor and ceiling.
 
     python benchmarks/embedded.py --photographs material/photographs -o benchmarks/results/embedded-cpu.json
 """
@@ -25,15 +25,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from varedit import VAREditPipeline
-from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment
+from varedit.data.adjustments import ALL_ADJUSTMENTS, TINT_COLOURS, Adjustment
+from varedit.data.crops import photograph_files, read_photograph
 from varedit.data.phrases import phrasings
-from varedit.data.scenes import photograph_files, read_photograph
 from varedit.data.splits import split_of
 from varedit.results import EditOutput
 
 SEED = 20261124
 SHORT_SIDE = 256  # pixels, of the photographs as they are edited here
 GREY = np.array([0.299, 0.587, 0.114])
+NOT_TRAINED = ("fade", "vignette", "blur", "pixelate", "mirror", *TINT_COLOURS)
+TRAINED = [adjustment for adjustment in ALL_ADJUSTMENTS if adjustment.kind not in NOT_TRAINED]
 
 
 def main() -> None:
@@ -44,7 +46,7 @@ def main() -> None:
     random = np.random.default_rng(SEED)
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for number, photograph in enumerate(photographs):
-        instructions = [random.choice(phrasings(item, arguments.phrasing)) for item in ALL_ADJUSTMENTS]
+        instructions = [random.choice(phrasings(item, arguments.phrasing)) for item in TRAINED]
         for restored in (True, False):
             output = pipeline(
                 Image.fromarray(photograph),
@@ -56,7 +58,7 @@ def main() -> None:
             )
             assert isinstance(output, EditOutput)
             results = [np.asarray(image) for image in output.images]
-            for adjustment, result in zip(ALL_ADJUSTMENTS, results, strict=True):
+            for adjustment, result in zip(TRAINED, results, strict=True):
                 _score(scores[_name(adjustment)], photograph, result, adjustment, "restored" if restored else "raw")
         print(f"{number + 1}/{len(photographs)} {files[number].stem}", flush=True)
     table = {
@@ -71,7 +73,7 @@ def main() -> None:
 def _score(
     row: dict[str, list[float]], source: NDArray[np.uint8], result: NDArray[np.uint8], adjustment: Adjustment, kind: str
 ) -> None:
-    wrong = [other.apply_to_bytes(source) for other in ALL_ADJUSTMENTS if other != adjustment]
+    wrong = [other.apply_to_bytes(source) for other in TRAINED if other != adjustment]
     target = adjustment.apply_to_bytes(source)
     compared = _blurred if kind == "raw" else np.asarray
     distance = [_l1(compared(result), compared(picture)) for picture in (target, source, *wrong)]
@@ -122,7 +124,7 @@ def _recipe(arguments: argparse.Namespace, photographs: int) -> dict[str, Any]:
         "device": f"CPU, {torch.get_num_threads()} threads, {platform.machine()}",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         "photographs": photographs,
-        "edits": photographs * len(ALL_ADJUSTMENTS),
+        "edits": photographs * len(TRAINED),
         "guidance": arguments.guidance,
         "temperature": arguments.temperature,
         "seed": SEED,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import get_args
 
@@ -11,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from varedit.data.adjustments import ALL_ADJUSTMENTS, UNGRADED, Adjustment, Kind, Strength, srgb_decoded, srgb_encoded
+from varedit.data.adjustments import (
+    ALL_ADJUSTMENTS,
+    SPATIAL,
+    UNGRADED,
+    Adjustment,
+    Kind,
+    Strength,
+    blurred,
+    look_up,
+    pixelated,
+    srgb_decoded,
+    srgb_encoded,
+)
 from varedit.errors import UsageError
 
 HALF = 0.2140411405  # linear light of the encoded value 0.5: ((0.5 + 0.055) / 1.055) ** 2.4
@@ -54,6 +67,14 @@ def encoded(linear: float) -> float:
         ("cooler", "slight", (0.5, 0.5, 0.5), (encoded(HALF / 1.2), 0.5, encoded(HALF * 1.2))),
         ("cooler", "plain", (0.5, 0.5, 0.5), (0.4137287855, 0.5, 0.6021497410)),
         ("cooler", "strong", (0.5, 0.5, 0.5), (encoded(HALF / 2.2), 0.5, encoded(HALF * 2.2))),
+        ("fade", "slight", (1.0, 0.0, 0.0), (0.88784, 0.24784, 0.24784)),  # 0.8 * (0.299 + 0.8 * 0.701) + 0.2
+        ("fade", "plain", (1.0, 0.0, 0.0), (0.8405225, 0.4180225, 0.4180225)),
+        ("fade", "strong", (1.0, 0.0, 0.0), (0.8265025, 0.6240025, 0.6240025)),
+        ("red_tint", "plain", (0.2, 0.6, 0.4), (0.4, 0.45, 0.3)),
+        ("yellow_tint", "strong", (0.2, 0.6, 0.4), (0.536, 0.726, 0.232)),
+        ("green_tint", "slight", (0.2, 0.6, 0.4), (0.176, 0.624, 0.364)),
+        ("blue_tint", "plain", (0.2, 0.6, 0.4), (0.15, 0.5, 0.55)),
+        ("purple_tint", "strong", (0.2, 0.6, 0.4), (0.368, 0.348, 0.61)),
     ],
 )
 def test_a_pixel_becomes_what_was_worked_out_by_hand(
@@ -63,15 +84,85 @@ def test_a_pixel_becomes_what_was_worked_out_by_hand(
     assert_allclose(Adjustment(kind, strength).apply(pixel)[0, 0], after, atol=1e-8)
 
 
-def test_there_are_27_adjustments_all_different_on_one_picture() -> None:
-    picture = np.random.default_rng(0).random((5, 7, 3))
+def mirrored_index(position: int, side: int) -> int:
+    """Beyond an edge the picture comes again, mirrored: -1 is 0, -2 is 1, ``side`` is ``side - 1``."""
+    while not 0 <= position < side:
+        position = -1 - position if position < 0 else 2 * side - 1 - position
+    return position
+
+
+@pytest.mark.parametrize(("strength", "share"), [("slight", 1 / 72), ("plain", 1 / 36), ("strong", 1 / 18)])
+def test_blur_is_a_gaussian_of_a_share_of_the_shorter_side(strength: Strength, share: float) -> None:
+    """Summed pixel by pixel in two dimensions at once; the picture is narrower than the window is wide."""
+    picture = np.random.default_rng(4).uniform(0.1, 0.9, (36, 40, 3))
+    sigma = 36 * share
+    reach = math.ceil(3 * sigma)
+    steps = range(-reach, reach + 1)
+    weights = {(a, b): math.exp(-(a * a + b * b) / (2 * sigma * sigma)) for a in steps for b in steps}
+    blurry = Adjustment("blur", strength).apply(picture)
+    for y, x in ((0, 0), (0, 39), (17, 20), (35, 3)):
+        near = [
+            weight * picture[mirrored_index(y + a, 36), mirrored_index(x + b, 40)] for (a, b), weight in weights.items()
+        ]
+        assert_allclose(blurry[y, x], np.sum(near, axis=0) / sum(weights.values()), atol=1e-12)
+
+
+def test_a_wide_blur_of_a_small_picture_mirrors_it_more_than_once() -> None:
+    picture = np.zeros((1, 2, 3))
+    picture[0, 0] = 1
+    weights = [math.exp(-0.5 * (step / 2) ** 2) for step in range(-6, 7)]
+    lit = [weight for step, weight in zip(range(-6, 7), weights, strict=True) if mirrored_index(step, 2) == 0]
+    assert_allclose(blurred(picture, 2.0)[0, 0], sum(lit) / sum(weights), atol=1e-12)
+
+
+@pytest.mark.parametrize(("strength", "blocks"), [("slight", 24), ("plain", 14), ("strong", 8)])
+def test_pixelation_takes_means_of_blocks_of_which_the_shorter_side_has_so_many(
+    strength: Strength, blocks: int
+) -> None:
+    picture = np.random.default_rng(5).random((blocks * 3, blocks * 6, 3))
+    means = picture.reshape(blocks, 3, 2 * blocks, 3, 3).mean(axis=(1, 3))
+    expected = np.kron(means, np.ones((3, 3, 1)))
+    assert_allclose(Adjustment("pixelate", strength).apply(picture), expected, atol=1e-12)
+
+
+def test_blocks_that_do_not_divide_the_picture_differ_by_a_pixel() -> None:
+    ramp = np.broadcast_to(np.arange(7.0)[:, None, None], (7, 7, 3))
+    assert_array_equal(pixelated(ramp, 3)[:, 0, 0], [0.5, 0.5, 2.5, 2.5, 5, 5, 5])  # blocks start at 0, 7/3 and 14/3
+
+
+@pytest.mark.parametrize(("strength", "loss"), [("slight", 0.45), ("plain", 0.7), ("strong", 0.95)])
+def test_a_vignette_leaves_the_middle_and_darkens_smoothly_to_the_corners(strength: Strength, loss: float) -> None:
+    picture = np.random.default_rng(6).uniform(0.2, 0.9, (9, 12, 3))
+    darkened = Adjustment("vignette", strength).apply(picture)
+    for y, x in np.ndindex(9, 12):
+        across, down = (x + 0.5) / 12 * 2 - 1, (y + 0.5) / 9 * 2 - 1
+        run = min(max((math.sqrt((across**2 + down**2) / 2) - 0.3) / 0.7, 0), 1)
+        assert_allclose(darkened[y, x], picture[y, x] * (1 - loss * (3 * run**2 - 2 * run**3)), atol=1e-12)
+    assert_array_equal(darkened[4, 5:7], picture[4, 5:7])
+
+
+def test_mirrored_is_left_to_right() -> None:
+    picture = np.random.default_rng(7).random((2, 3, 3))
+    expected = [[picture[0, 2], picture[0, 1], picture[0, 0]], [picture[1, 2], picture[1, 1], picture[1, 0]]]
+    assert_array_equal(Adjustment("mirror").apply(picture), expected)
+
+
+def test_a_table_is_looked_up_by_channel() -> None:
+    table = np.arange(256, dtype=np.uint8)[:, None] + np.array([0, 1, 2], dtype=np.uint8)
+    pixels = np.array([[[3, 3, 3], [9, 200, 255]]], dtype=np.uint8)
+    assert_array_equal(look_up(table, pixels), [[[3, 4, 5], [9, 201, 1]]])
+
+
+def test_there_are_55_adjustments_all_different_on_one_picture() -> None:
+    noise = np.random.default_rng(0).random((4, 5, 3))
+    picture = noise.repeat(12, axis=0).repeat(12, axis=1) * np.linspace(0.3, 1, 60)[None, :, None]
     results = [adjustment.apply(picture) for adjustment in ALL_ADJUSTMENTS]
-    assert len(set(ALL_ADJUSTMENTS)) == 27
+    assert len(set(ALL_ADJUSTMENTS)) == 55
     distances = [np.abs(a - b).mean() for i, a in enumerate(results) for b in results[:i]]
-    assert min(distances) > 0.01
+    assert min(distances) > 0.005
 
 
-@pytest.mark.parametrize("kind", [kind for kind in get_args(Kind) if kind not in UNGRADED])
+@pytest.mark.parametrize("kind", [kind for kind in get_args(Kind) if kind not in {*UNGRADED, "blur", "pixelate"}])
 def test_a_stronger_adjustment_goes_further_in_the_same_direction(kind: Kind) -> None:
     picture = np.random.default_rng(1).uniform(0.3, 0.7, (5, 7, 3))
     steps = [picture, *(Adjustment(kind, strength).apply(picture) for strength in get_args(Strength))]
@@ -82,7 +173,8 @@ def test_a_stronger_adjustment_goes_further_in_the_same_direction(kind: Kind) ->
 
 @pytest.mark.parametrize("adjustment", ALL_ADJUSTMENTS, ids=str)
 def test_bytes_are_the_rounded_exact_result(adjustment: Adjustment) -> None:
-    pixels = np.random.default_rng(2).integers(0, 256, (2, 31, 37, 3), dtype=np.uint8)
+    shape = (31, 37, 3) if adjustment.kind in SPATIAL else (2, 31, 37, 3)
+    pixels = np.random.default_rng(2).integers(0, 256, shape, dtype=np.uint8)
     exact = adjustment.apply(pixels / 255) * 255
     error = np.abs(adjustment.apply_to_bytes(pixels) - exact)
     assert error.max() <= 0.5 + 1e-3  # 1e-3: where channels mix, float32 may fall on the other side of a half
@@ -113,7 +205,7 @@ def test_srgb_transfer_is_its_own_inverse_on_both_branches() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "strength", "told"),
-    [("blur", "plain", "'blur'"), ("sepia", "strong", "sepia"), ("warmer", "huge", "'huge'")],
+    [("glow", "plain", "'glow'"), ("sepia", "strong", "sepia"), ("warmer", "huge", "'huge'")],
 )
 def test_an_adjustment_that_does_not_exist_is_named(kind: Kind, strength: Strength, told: str) -> None:
     with pytest.raises(UsageError, match=told):

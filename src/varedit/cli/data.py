@@ -1,4 +1,4 @@
-"""`varedit data`: fetch photographs to train on, and look at the editing pairs that are made of them."""
+"""`varedit data`: fetch photographs to train on, make editing pairs of them, and check sets of others."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ from pathlib import Path
 
 import click
 
+from varedit.cli.data_check import check
+from varedit.cli.data_scenes import scenes
+from varedit.cli.data_unpack import unpack
 from varedit.cli.terminal import Terminal, talking
 
 
 @click.group()
 def data() -> None:
-    """Fetch training photographs and look at editing pairs.
+    """Fetch photographs, make editing pairs of them, and check sets of others.
 
     \b
     varedit data fetch -o material
-    varedit data sheet material/photographs -o sheet.png
+    varedit data scenes --out look --count 24
     """
+
+
+data.add_command(check)
+data.add_command(scenes)
+data.add_command(unpack)
 
 
 @data.command()
@@ -26,7 +34,7 @@ def data() -> None:
 @talking
 @click.pass_obj
 def fetch(terminal: Terminal, /, output: Path, permissive: bool, sources: tuple[str, ...]) -> None:
-    """Fetch photographs from distribution packages into FOLDER/photographs.
+    """Fetch photographs and cut-outs from distribution packages into OUTPUT/photographs and OUTPUT/cutouts.
 
     Needs apt-get and dpkg-deb (Debian or Ubuntu) and pip. Licences are kept beside the pictures, in LICENCES.md.
     """
@@ -41,28 +49,8 @@ def fetch(terminal: Terminal, /, output: Path, permissive: bool, sources: tuple[
         )
     for package in report.unavailable:
         terminal.say(f"note: {package} could not be fetched; the others were")
-    terminal.say(f"{report.num_photographs} photographs; {len(report.duplicates)} near-duplicates left out")
+    terminal.say(
+        f"{report.num_photographs} photographs and {report.num_cutouts} cut-outs; "
+        f"{len(report.duplicates)} near-duplicates left out"
+    )
     click.echo(output / "photographs")
-
-
-@data.command()
-@click.argument("photographs", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="PNG file to write.")
-@click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--count", type=click.IntRange(1, 200), default=24, show_default=True)
-@click.option("--force", is_flag=True, help="Overwrite the file.")
-@talking
-@click.pass_obj
-def sheet(terminal: Terminal, /, photographs: Path, output: Path, seed: int, count: int, force: bool) -> None:
-    """Write a contact sheet of editing pairs: source, target, instruction."""
-    import numpy as np
-
-    from varedit.data.contact_sheet import contact_sheet
-    from varedit.data.scenes import AdjustmentScenes
-    from varedit.output import check_output_path, save_image
-
-    check_output_path(output, force=force)
-    scenes = AdjustmentScenes(photographs, split="train", size_hw=(128, 128), seed=seed)
-    picture = contact_sheet([scenes.pair(index) for index in range(count)], columns=4)
-    save_image(np.asarray(picture.convert("RGB")), output, provenance=None, force=force)
-    click.echo(output)

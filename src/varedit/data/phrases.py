@@ -1,26 +1,24 @@
 """How people ask for a photo adjustment, and the words of that small language.
 
-Templates have slots: `{it}` names the picture, `{more}` grades a comparison ("a lot" brighter), `{by}` grades a verb
-(brighten it "a little"), `{colour}` and `{grey}` are spelt both ways. Some templates are held out: their words are all
-known from training, their wording is not, so that they tell whether a model has learnt the language or the sentences.
+The templates are in `wordings`. Their slots: `{it}` names the picture or a part of it, `{more}` grades a comparison ("a
+lot" brighter), `{by}` a verb (brighten it "a little"), `{adjective}` a noun (a "strong" blur), `{colour}` and `{grey}`
+are spelt both ways.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
-from itertools import product
-from typing import Literal
 
 import numpy as np
 
-from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment, Kind, Strength
-
-Phrasing = Literal["train", "held_out"]
+from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment, Strength
+from varedit.data.draws import one_of
+from varedit.data.language import SPELLINGS, Phrasing, fillings, picked, spoken
+from varedit.data.places import Region
+from varedit.data.wordings import NOTHING, TEMPLATES
 
 _IT = ("it", "the image", "the photo", "the picture", "this image", "this photo", "this picture")
-_SPELLINGS = {"colour": ("colour", "color"), "grey": ("grey", "gray")}
 _MORE: dict[Strength, tuple[str, ...]] = {
     "slight": ("slightly", "a little", "a bit"),
     "plain": ("",),
@@ -31,225 +29,44 @@ _BY: dict[Strength, tuple[str, ...]] = {
     "plain": ("",),
     "strong": ("a lot", "strongly", "very much"),
 }
-
-
-@dataclass(frozen=True)
-class _Templates:
-    train: tuple[str, ...]
-    held_out: tuple[str, ...]
-
-
-_TEMPLATES: dict[Kind, _Templates] = {
-    "black_and_white": _Templates(
-        train=(
-            "make {it} black and white",
-            "turn {it} black and white",
-            "convert {it} to black and white",
-            "convert {it} to {grey}scale",
-            "make {it} {grey}scale",
-            "i want {it} in black and white",
-            "remove the {colour} from {it}",
-            "remove all {colour}",
-            "make {it} monochrome",
-            "turn {it} into a black and white photo",
-            "take the {colour} out of {it}",
-            "black and white",
-        ),
-        held_out=("{it} should be black and white", "turn {it} into {grey}scale", "remove all {colour} from {it}"),
-    ),
-    "sepia": _Templates(
-        train=(
-            "make {it} sepia",
-            "turn {it} sepia",
-            "convert {it} to sepia",
-            "give {it} a sepia tone",
-            "give {it} a sepia look",
-            "add a sepia tone",
-            "apply a sepia filter",
-            "apply a sepia filter to {it}",
-            "tint {it} sepia",
-            "{it} should be sepia",
-            "sepia",
-        ),
-        held_out=("i want {it} in sepia", "add a sepia look to {it}", "apply a sepia tone"),
-    ),
-    "negative": _Templates(
-        train=(
-            "make {it} a negative",
-            "turn {it} into a negative",
-            "convert {it} to a negative",
-            "make a negative of {it}",
-            "invert {it}",
-            "invert the {colour}s",
-            "invert the {colour}s of {it}",
-            "show {it} as a negative",
-            "reverse the {colour}s",
-            "{it} should be a negative",
-            "negative",
-        ),
-        held_out=("i want a negative of {it}", "reverse the {colour}s of {it}", "invert all {colour}s"),
-    ),
-    "brighter": _Templates(
-        train=(
-            "make {it} {more} brighter",
-            "make {it} {more} lighter",
-            "brighten {it} {by}",
-            "lighten {it} {by}",
-            "increase the brightness {by}",
-            "raise the exposure {by}",
-            "turn the brightness up {by}",
-            "brighten {it} up {by}",
-            "make {it} look {more} brighter",
-            "i want {it} {more} brighter",
-            "{more} brighter",
-        ),
-        held_out=("{it} should be {more} brighter", "increase the exposure {by}", "raise the brightness of {it} {by}"),
-    ),
-    "darker": _Templates(
-        train=(
-            "make {it} {more} darker",
-            "darken {it} {by}",
-            "decrease the brightness {by}",
-            "reduce the brightness {by}",
-            "lower the exposure {by}",
-            "turn the brightness down {by}",
-            "make {it} look {more} darker",
-            "{it} should be {more} darker",
-            "{more} darker",
-        ),
-        held_out=("i want {it} {more} darker", "reduce the exposure {by}", "lower the brightness of {it} {by}"),
-    ),
-    "more_contrast": _Templates(
-        train=(
-            "increase the contrast {by}",
-            "raise the contrast {by}",
-            "boost the contrast {by}",
-            "strengthen the contrast {by}",
-            "turn the contrast up {by}",
-            "make the contrast {more} stronger",
-            "give {it} {more} more contrast",
-            "add {more} more contrast",
-            "i want {more} more contrast",
-            "{more} more contrast",
-        ),
-        held_out=(
-            "increase the contrast of {it} {by}",
-            "the contrast should be {more} stronger",
-            "{it} should have {more} more contrast",
-        ),
-    ),
-    "less_contrast": _Templates(
-        train=(
-            "decrease the contrast {by}",
-            "reduce the contrast {by}",
-            "lower the contrast {by}",
-            "soften the contrast {by}",
-            "weaken the contrast {by}",
-            "make the contrast {more} weaker",
-            "give {it} {more} less contrast",
-            "{it} should have {more} less contrast",
-            "{more} less contrast",
-        ),
-        held_out=("reduce the contrast of {it} {by}", "turn the contrast down {by}", "i want {more} less contrast"),
-    ),
-    "more_saturation": _Templates(
-        train=(
-            "increase the saturation {by}",
-            "raise the saturation {by}",
-            "boost the saturation {by}",
-            "boost the {colour}s {by}",
-            "make {it} {more} more {colour}ful",
-            "make {it} {more} more saturated",
-            "make the {colour}s {more} more vivid",
-            "make the {colour}s {more} more intense",
-            "make {it} {more} more vibrant",
-            "make the {colour}s {more} stronger",
-            "{it} should be {more} more {colour}ful",
-            "{more} more saturation",
-        ),
-        held_out=(
-            "turn the saturation up {by}",
-            "i want {it} {more} more saturated",
-            "give {it} {more} more vivid {colour}s",
-        ),
-    ),
-    "less_saturation": _Templates(
-        train=(
-            "decrease the saturation {by}",
-            "reduce the saturation {by}",
-            "lower the saturation {by}",
-            "tone the {colour}s down {by}",
-            "make {it} {more} less {colour}ful",
-            "make {it} {more} less saturated",
-            "make the {colour}s {more} less vivid",
-            "make the {colour}s {more} less intense",
-            "mute the {colour}s {by}",
-            "make the {colour}s {more} weaker",
-            "i want {it} {more} less {colour}ful",
-            "{more} less saturation",
-        ),
-        held_out=(
-            "turn the saturation down {by}",
-            "{it} should be {more} less saturated",
-            "give {it} {more} less vivid {colour}s",
-        ),
-    ),
-    "warmer": _Templates(
-        train=(
-            "make {it} {more} warmer",
-            "warm {it} up {by}",
-            "warm the {colour}s up {by}",
-            "make the {colour}s {more} warmer",
-            "give {it} a {more} warmer tone",
-            "make {it} look {more} warmer",
-            "give {it} a {more} warmer look",
-            "i want {it} {more} warmer",
-            "{more} warmer",
-        ),
-        held_out=("{it} should be {more} warmer", "give {it} {more} warmer {colour}s", "{more} warmer {colour}s"),
-    ),
-    "cooler": _Templates(
-        train=(
-            "make {it} {more} cooler",
-            "make {it} {more} colder",
-            "cool {it} down {by}",
-            "cool the {colour}s down {by}",
-            "make the {colour}s {more} cooler",
-            "give {it} a {more} cooler tone",
-            "make {it} look {more} cooler",
-            "{it} should be {more} cooler",
-            "{more} cooler",
-        ),
-        held_out=("i want {it} {more} cooler", "give {it} a {more} colder look", "{more} cooler {colour}s"),
-    ),
+_ADJECTIVE: dict[Strength, tuple[str, ...]] = {
+    "slight": ("slight", "light", "faint"),
+    "plain": ("",),
+    "strong": ("strong", "heavy"),
 }
-
-_NOTHING = _Templates(
-    train=(
-        "leave {it} as it is",
-        "keep {it} as it is",
-        "leave {it} unchanged",
-        "change nothing",
-        "do nothing",
-        "do not change {it}",
-        "do not change anything",
-        "no change",
-    ),
-    held_out=("keep {it} unchanged", "do not change the {colour}s", "{it} should be as it is"),
-)
+_PLACES: dict[Region, tuple[str, ...]] = {
+    "left": ("the left half", "the left side", "the left"),
+    "right": ("the right half", "the right side", "the right"),
+    "top": ("the top half", "the upper half", "the top"),
+    "bottom": ("the bottom half", "the lower half", "the bottom"),
+    "centre": ("the centre", "the center", "the middle"),
+    "top_left": ("the top left", "the top left corner", "the upper left corner"),
+    "top_right": ("the top right", "the top right corner", "the upper right corner"),
+    "bottom_left": ("the bottom left", "the bottom left corner", "the lower left corner"),
+    "bottom_right": ("the bottom right", "the bottom right corner", "the lower right corner"),
+}
+# How a sentence begins that cannot follow an "and".
+_STANDS_ALONE = ("i want", "{it}", "{more}", "{adjective}", "mirror image", "black and white", "sepia", "negative")
 
 
 def instruction(adjustment: Adjustment | None, random: np.random.Generator, phrasing: Phrasing = "train") -> str:
     """One random way to ask for the adjustment (None: for no change at all), with or without "please" and full stop."""
-    text = _pick(_phrasings_by_template(adjustment, phrasing), random)
-    manner = random.random()
-    if manner < 0.1:
-        text = f"please {text}"
-    elif manner < 0.2:
-        text = f"{text}, please" if manner < 0.15 else f"{text} please"
-    if random.random() < 0.5:
-        text = text[0].upper() + text[1:]
-    return text + "." if random.random() < 0.25 else text
+    return spoken(picked(_phrasings_by_template(adjustment, phrasing), random), random)
+
+
+def pair_instruction(
+    first: Adjustment, second: Adjustment, random: np.random.Generator, phrasing: Phrasing = "train"
+) -> str:
+    """One random way to ask for two adjustments, one after the other, in one sentence."""
+    texts = [picked(commands(adjustment, phrasing), random) for adjustment in (first, second)]
+    return spoken(one_of((" and ", " and then ", ", then "), random).join(texts), random)
+
+
+def local_instruction(
+    adjustment: Adjustment, region: Region, random: np.random.Generator, phrasing: Phrasing = "train"
+) -> str:
+    """One random way to ask for the adjustment in one part of the picture."""
+    return spoken(picked(local_phrasings(adjustment, region, phrasing), random), random)
 
 
 def phrasings(adjustment: Adjustment | None, phrasing: Phrasing) -> tuple[str, ...]:
@@ -257,40 +74,41 @@ def phrasings(adjustment: Adjustment | None, phrasing: Phrasing) -> tuple[str, .
     return tuple(text for texts in _phrasings_by_template(adjustment, phrasing) for text in texts)
 
 
-def words(text: str) -> list[str]:
-    """The words of an instruction, in lower case, without punctuation."""
-    return re.findall(r"[a-z]+", text.lower())
-
-
-def vocabulary() -> tuple[str, ...]:
-    """All words that training instructions are made of, sorted."""
-    texts = [text for adjustment in (*ALL_ADJUSTMENTS, None) for text in phrasings(adjustment, "train")]
-    return tuple(sorted({word for text in [*texts, "please"] for word in words(text)}))
-
-
-def _pick(choices: tuple[tuple[str, ...], ...], random: np.random.Generator) -> str:
-    """A random template first, then one of its fillings: a template with many slots is not more frequent for it."""
-    texts = choices[int(random.integers(len(choices)))]
-    return texts[int(random.integers(len(texts)))]
+def adjustment_texts() -> Iterator[str]:
+    """Texts that hold every word of the training instructions about adjustments."""
+    for adjustment in (*ALL_ADJUSTMENTS, None):
+        yield from phrasings(adjustment, "train")
+    for texts in _PLACES.values():
+        yield from texts
+    yield "and then"
 
 
 @cache
 def _phrasings_by_template(adjustment: Adjustment | None, phrasing: Phrasing) -> tuple[tuple[str, ...], ...]:
-    templates = _NOTHING if adjustment is None else _TEMPLATES[adjustment.kind]
+    return tuple(_filled(template, adjustment, _IT) for template in _templates(adjustment, phrasing))
+
+
+@cache
+def commands(adjustment: Adjustment, phrasing: Phrasing) -> tuple[tuple[str, ...], ...]:
+    """By template, the ways to ask for an adjustment that can stand on either side of an "and"."""
+    templates = [text for text in _templates(adjustment, phrasing) if not text.startswith(_STANDS_ALONE)]
+    return tuple(_filled(template, adjustment, _IT) for template in templates)
+
+
+@cache
+def local_phrasings(adjustment: Adjustment, region: Region, phrasing: Phrasing) -> tuple[tuple[str, ...], ...]:
+    """By template, the ways to ask for it in a place: the templates that name the picture, naming a part instead."""
+    templates = [text for text in _templates(adjustment, phrasing) if "{it}" in text]
+    return tuple(_filled(template, adjustment, _PLACES[region]) for template in templates)
+
+
+def _templates(adjustment: Adjustment | None, phrasing: Phrasing) -> tuple[str, ...]:
+    templates = NOTHING if adjustment is None else TEMPLATES[adjustment.kind]
+    return templates.of(phrasing)
+
+
+def _filled(template: str, adjustment: Adjustment | None, it: tuple[str, ...]) -> tuple[str, ...]:
+    """Every filling of the template's slots."""
     strength = "plain" if adjustment is None else adjustment.strength
-    chosen = templates.train if phrasing == "train" else templates.held_out
-    return tuple(_filled(template, strength) for template in chosen)
-
-
-def _filled(template: str, strength: Strength) -> tuple[str, ...]:
-    """Every filling of the template's slots; no slot leaves a double space behind."""
-    options = {"it": _IT, "more": _MORE[strength], "by": _BY[strength], **_SPELLINGS}
-    slots = [slot for slot in options if f"{{{slot}}}" in template]
-    fillings = (dict(zip(slots, values, strict=True)) for values in product(*(options[slot] for slot in slots)))
-    return tuple(_mended(template.format(**filling)) for filling in fillings)
-
-
-def _mended(text: str) -> str:
-    """One space between words, and one article: "a slightly warmer tone", "a much warmer tone"."""
-    text = " ".join(text.split())
-    return re.sub(r"\ba (a (?:little|bit|lot))\b", r"\1", text)
+    slots = {"it": it, "more": _MORE[strength], "by": _BY[strength], "adjective": _ADJECTIVE[strength], **SPELLINGS}
+    return fillings(template, slots)

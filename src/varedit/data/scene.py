@@ -1,0 +1,67 @@
+"""One editing example with its exact truth, and what a family of scenes has to offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varedit.data.adjustments import Bytes
+
+Family = Literal["adjustment", "colour", "object"]
+FAMILIES: tuple[Family, ...] = ("adjustment", "colour", "object")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One editing example.
+
+    Attributes:
+        source, target: uint8 sRGB, (H, W, 3), of the same size.
+        category: the kind of edit, such as "brighter" or "remove"; "nothing" where the instruction asks for no change.
+        photograph: stem of the file that the source was cut from; empty where it was cut from none.
+        wrong: makes pictures (H, W, 3) that a model might make instead of the target, at least seven; none of them
+            equals source or target. It draws from the generator that it is given.
+    """
+
+    source: Bytes
+    instruction: str
+    target: Bytes
+    family: Family
+    category: str
+    photograph: str
+    wrong: Callable[[np.random.Generator], list[Bytes]]
+
+    @property
+    def mask(self) -> NDArray[np.uint8]:
+        """(H, W): 255 where the edit changes the source by at least one level of one channel, else 0."""
+        changed = (self.source != self.target).any(axis=2)
+        return np.where(changed, np.uint8(255), np.uint8(0))
+
+
+class SceneFamily(Protocol):
+    """One family of edits: everything about a scene follows from the generator."""
+
+    def scene(self, random: np.random.Generator, size_hw: tuple[int, int]) -> Scene:
+        """A random scene of this family, (H, W) pixels in size."""
+        ...
+
+
+def distinct(pictures: list[Bytes], *others: Bytes, at_most: int) -> list[Bytes]:
+    """The first ``at_most`` of the pictures that differ visibly from the others and from each other."""
+    kept: list[Bytes] = []
+    for picture in pictures:
+        if len(kept) == at_most:
+            break
+        if all(_differ(picture, other) for other in (*others, *kept)):
+            kept.append(picture)
+    return kept
+
+
+def _differ(a: Bytes, b: Bytes) -> bool:
+    """Whether one pixel in 200 differs by more than 4 levels."""
+    far = (np.abs(a.astype(np.int16) - b) > 4).any(axis=2)
+    return float(far.mean()) > 0.005
