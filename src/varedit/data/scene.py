@@ -36,9 +36,18 @@ class Scene:
     wrong: Callable[[np.random.Generator], list[Bytes]]
 
     @property
+    def is_of_the_whole_picture(self) -> bool:
+        """Whether the instruction speaks of all of the picture, also of what happens to stay as it was."""
+        return self.family == "adjustment" and self.category not in ("local", "nothing")
+
+    @property
     def mask(self) -> NDArray[np.uint8]:
-        """(H, W): 255 where the edit changes the source by at least one level of one channel, else 0."""
-        changed = (self.source != self.target).any(axis=2)
+        """(H, W): 255 where the edit may change the source, 0 where it must not.
+
+        All of the picture, where the instruction speaks of that; else the pixels that the true edit changes by at least
+        one level of one channel.
+        """
+        changed = (self.source != self.target).any(axis=2) | self.is_of_the_whole_picture
         return np.where(changed, np.uint8(255), np.uint8(0))
 
 
