@@ -57,7 +57,14 @@ def test_a_configuration_survives_its_json():
         ),
         config(
             autoencoder=AutoencoderConfig.from_dict(
-                {**AUTOENCODER, "norm": "pixel", "stem_patch": 4, "step_sizes": (1.0, 0.5), "linear_path": True, "res_blocks_per_level": 1}
+                {
+                    **AUTOENCODER,
+                    "norm": "pixel",
+                    "stem_patch": 4,
+                    "step_sizes": (1.0, 0.5),
+                    "linear_path": True,
+                    "res_blocks_per_level": 1,
+                }
             ),
             transformer=TransformerConfig.from_dict({**TRANSFORMER, "token_bits": 6, "source_residual": True}),
             patch_merge=False,
@@ -101,12 +108,20 @@ def test_a_budget_means_the_released_templates():
         (AutoencoderConfig, {"channel_multipliers": [0, 1]}, "channel_multipliers must be a list of positive whole"),
         (AutoencoderConfig, {"channel_multipliers": 3}, "channel_multipliers must be a list of positive whole"),
         (AutoencoderConfig, {"base_channels": 7}, "group norm needs widths that 32 or 24 divides, not [7, 14, 14]"),
-        (AutoencoderConfig, {"step_sizes": ["0.5"]}, "step_sizes must be a list of finite numbers of at least 0, not ('0.5',)"),
+        (
+            AutoencoderConfig,
+            {"step_sizes": ["0.5"]},
+            "step_sizes must be a list of finite numbers of at least 0, not ('0.5',)",
+        ),
         (TransformerConfig, {"source_residual": "no"}, "source_residual must be true or false, not 'no'"),
         (TransformerConfig, {"norm_eps": -1.0}, "norm_eps must be a finite number of at least 0, not -1.0"),
         (AutoencoderConfig, {"norm": "batch"}, "norm must be one of group, pixel, not 'batch'"),
         (AutoencoderConfig, {"step_sizes": []}, "step_sizes must be positive numbers, one at least, not []"),
-        (AutoencoderConfig, {"step_sizes": [1.0, 0.0]}, "step_sizes must be positive numbers, one at least, not [1.0, 0.0]"),
+        (
+            AutoencoderConfig,
+            {"step_sizes": [1.0, 0.0]},
+            "step_sizes must be positive numbers, one at least, not [1.0, 0.0]",
+        ),
         (AutoencoderConfig, {"widht": 3}, "unknown key(s) in the AutoencoderConfig section: widht"),
         (TransformerConfig, {"num_heads": 5}, "width (24) must be a multiple of num_heads (5)"),
         (TransformerConfig, {"pool_heads": 7}, "width (24) must be a multiple of pool_heads (7)"),

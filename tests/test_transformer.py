@@ -63,6 +63,21 @@ def test_training_pass_and_generation_give_the_same_logits(schedule, reference, 
         assert_close(stepped, passed, rtol=1e-4, atol=1e-4 * passed.std().item())
 
 
+@pytest.mark.parametrize("reference, rotary_layout", LAYOUTS)
+@with_or_without_copy_path
+def test_the_coarsest_scales_alone_have_the_logits_that_they_have_among_all(reference, rotary_layout, source_residual):
+    config = tiny_config(reference=reference, rotary_layout=rotary_layout, source_residual=source_residual)
+    editor = tiny_editor(config)
+    text, forced = tiny_text(), true_inputs(editor)
+    among_all = editor.teacher_forced(forced, text)
+    for count in range(1, len(editor.lengths) + 1):
+        end = sum(editor.lengths[:count])
+        residuals = None if forced.residuals is None else forced.residuals[:, :end]
+        inputs = forced.step_inputs[:, : end - 1]
+        alone = editor.model(forced.source, inputs, text, editor.layout.coarsest(count), residuals)
+        assert_close(alone, among_all[:, :end], rtol=1e-4, atol=1e-4 * among_all.std().item())
+
+
 @references
 @with_or_without_copy_path
 def test_a_scale_sees_coarser_scales_and_no_finer_one(reference, source_residual):

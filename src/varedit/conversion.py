@@ -87,7 +87,7 @@ def convert(
     modules = _modules(released, dtype)
     text_part, text_config = _text_part(text_encoder, released, dtype)
     parts = [
-        _transformer_part(transformer, released, modules[0], use_ema=use_ema),
+        transformer_part(transformer, modules[0], f"the transformer of {released.config.name}", use_ema=use_ema),
         _autoencoder_part(autoencoder, released, modules[1]),
         text_part,
     ]
@@ -245,7 +245,17 @@ def _origins(source: WeightSource, wanted: Wanted) -> dict[str, str]:
     return origins
 
 
-def _transformer_part(path: Path, released: Preset, module: nn.Module, *, use_ema: bool) -> Part:
+def transformer_part(path: Path, module: nn.Module, title: str, *, use_ema: bool = False) -> Part:
+    """The weights of a released transformer, compared with the module that is to hold them.
+
+    Args:
+        path: as for `convert`.
+        module: may be on the meta device.
+        title: how messages call it.
+        use_ema: as for `convert`.
+
+    Raises: InputMissing, ModelError.
+    """
     source = WeightSource(path, partial(transformer_weights, use_ema=use_ema))
     biases = [name for name in source.weights if KEY_BIAS.match(name)]
     for name, value in source.read(biases).items():
@@ -254,7 +264,6 @@ def _transformer_part(path: Path, released: Preset, module: nn.Module, *, use_em
     chunk = blocks_per_chunk(source.weights)
     our_name = partial(transformer_name, blocks_per_chunk=chunk)
     released_name = partial(released_transformer_name, blocks_per_chunk=chunk)
-    title = f"the transformer of {released.config.name}"
     wanted = Wanted(module.state_dict(), our_name, released_name, title, allows_more=False)
     return checked_part("transformer", source, wanted)
 

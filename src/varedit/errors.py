@@ -8,7 +8,8 @@ VAREditError          1   an edit failed
 ├── InputMissing     66   a named input does not exist
 ├── ModelError       69   a model cannot be found, read or trusted
 ├── OutputError      73   a result cannot be written
-└── MissingExtra     69   an optional part of the package is not installed
+├── MissingExtra     69   an optional part of the package is not installed
+└── Stopped         130   someone asked to stop, and what was done so far is saved
 ```
 """
 
@@ -64,6 +65,12 @@ class OutputError(VAREditError):
     """A result cannot be written where the user asked for it."""
 
     exit_code = 73
+
+
+class Stopped(VAREditError):
+    """Someone asked to stop, and what was done so far is saved."""
+
+    exit_code = 130
 
 
 class MissingExtra(ModelError):

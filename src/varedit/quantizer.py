@@ -80,7 +80,8 @@ class MultiScaleQuantizer:
     def codes(self, bits: Tensor, scale: int) -> Tensor:
         """Bits (B, d, h, w) as vectors of the scale's length: plus or minus 1/sqrt(d) where that is 1."""
         step = self.step_sizes[min(scale, len(self.step_sizes) - 1)] / self.channels**0.5
-        return (bits.float() * 2 - 1) * step
+        codes: Tensor = (bits.float() * 2 - 1) * step
+        return codes
 
     def add(self, running: Tensor, bits: Tensor, scale: int) -> Tensor:
         """The running sum (B, d, H, W) with the codes of one more scale, brought up bilinearly."""

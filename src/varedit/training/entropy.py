@@ -5,9 +5,11 @@ Spec "Quantiser", tokenizer training terms; BSQ, 2406.07548. The released weight
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EPS = 1e-8  # inside the logarithm, as in the released code
@@ -39,6 +41,27 @@ def bsq_entropy(z: Tensor, inverse_temperature: float) -> BitEntropies:
         codebook_entropy=_entropy(average).sum(),
         average_probability=average,
     )
+
+
+def entropy_penalty(
+    residuals: Sequence[Tensor], *, sample_weight: float, codebook_weight: float, inverse_temperature: float
+) -> Tensor:
+    """What sure and evenly used bits make small: a weighted difference of both entropies, the mean over scales.
+
+    As in the release the entropies are those of the residuals' directions, and the difference is divided by the
+    inverse temperature.
+
+    Args:
+        residuals: K tensors (B, d, h_k, w_k), what the quantiser takes the signs of.
+        sample_weight: of the entropy of single codes.
+        codebook_weight: of the entropy of all together, which is subtracted.
+        inverse_temperature: how sharply a direction decides on its bits.
+    """
+    terms = []
+    for residual in residuals:
+        entropies = bsq_entropy(F.normalize(residual, dim=1).movedim(1, -1), inverse_temperature)
+        terms.append(sample_weight * entropies.per_sample_entropy - codebook_weight * entropies.codebook_entropy)
+    return torch.stack(terms).mean() / inverse_temperature
 
 
 def _entropy(probability: Tensor) -> Tensor:

@@ -9,19 +9,37 @@ import torch
 
 from varedit.config import GenerationConfig
 from varedit.editor import Editor
+from varedit.errors import UsageError
+from varedit.training.lora import base_of, is_adapter, merge_adapters
 
 
-def export_editor(model: Path, generation: GenerationConfig, out: Path) -> None:
-    """Write the model folder ``model`` again at ``out`` with all floating-point weights stored as float16.
+def trained_editor(model: Path) -> Editor:
+    """The editor in a model folder, as training left it. Raises UsageError, ModelError, ConfigError."""
+    if is_adapter(model):
+        raise UsageError(f"{model} holds adapters and no editor; add --merge to export the two together")
+    return Editor.load(model, torch.device("cpu"), torch.float32)
+
+
+def merged_editor(adapters: Path) -> Editor:
+    """The editor that a folder of adapters belongs to, with them added to its weights.
+
+    Raises: ModelError, ConfigError; MissingExtra without peft.
+    """
+    editor = Editor.load(base_of(adapters), torch.device("cpu"), torch.float32)
+    merge_adapters(editor.transformer, adapters)
+    return editor
+
+
+def export_editor(editor: Editor, generation: GenerationConfig, out: Path) -> None:
+    """Write an editor with all floating-point weights stored as float16.
 
     Args:
-        model: as training left it.
+        editor: its parts are changed in place.
         generation: default call settings, which are chosen on validation once the weights are there.
         out: a model card that stands there is kept.
 
-    Raises: ModelError, ConfigError, OutputError.
+    Raises: OutputError.
     """
-    editor = Editor.load(model, torch.device("cpu"), torch.float32)
     editor.config = dataclasses.replace(editor.config, generation=generation)
     for part in (editor.autoencoder, editor.transformer, editor.text_encoder):
         part.half()

@@ -1,16 +1,121 @@
-"""Weights of an editor that is trained from scratch (spec "Training", initialisation)."""
+"""The first weights of a training: drawn, of an Infinity text-to-image model, or of an editor (spec "Training")."""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from varedit.autoencoder import Autoencoder
+from varedit.checkpoints import load_config, load_weights
+from varedit.conversion import transformer_part
+from varedit.errors import ConfigError, InputMissing, UsageError
+from varedit.text import TextEncoder
+from varedit.training.editor_module import EditorParts
+from varedit.training.recipe import Recipe
+from varedit.training.t5 import published_text_encoder
+from varedit.training.words import word_text_encoder
 from varedit.transformer.block import Block
 from varedit.transformer.model import VAREditTransformer
 
 HEAD_SHARE = 0.02  # of the head's weights, so that training starts near even odds
 OFFSET_SHARE = 1e-3  # of the blocks' own scales and shifts
 NULL_TEXT_SPREAD = 1.2  # of the unconditional text, over the square root of its channels
+
+# What an editor may be trained on with: neither changes which weights there are.
+_FREE = {"reference", "rotary_layout"}
+
+
+def check_initial(recipe: Recipe, autoencoder: Path | None) -> None:
+    """Find out what does not fit before anything is read or made.
+
+    Raises:
+        ConfigError: the recipe's sizes are not those of the editor that it begins with, or settings contradict.
+        InputMissing: the first weights are not where the recipe says.
+        UsageError: there is no autoencoder.
+        ModelError: the folder of the editor is damaged.
+    """
+    settings = recipe.editor_training
+    if autoencoder is None and settings.initial_kind != "editor":
+        raise UsageError("an editor needs an autoencoder: name the folder of its trained weights with --autoencoder")
+    if settings.initial is None:
+        return
+    path = Path(settings.initial)
+    if not path.exists():
+        raise InputMissing(f"the first weights of the recipe are not there: {path} does not exist")
+    if settings.initial_kind == "infinity":
+        if recipe.editor.transformer.source_residual:
+            raise ConfigError("an Infinity checkpoint has no weights for source_residual; set it to false")
+        if "folder" not in recipe.text_encoder:
+            raise ConfigError("an Infinity checkpoint needs the text encoder that it knows: [text_encoder] folder")
+        return
+    there = load_config(path)
+    for name, ours, theirs in (
+        ("autoencoder", recipe.editor.autoencoder, there.autoencoder),
+        ("transformer", recipe.editor.transformer, there.transformer),
+    ):
+        _check_sizes(path, name, dataclasses.asdict(ours), dataclasses.asdict(theirs))
+
+
+def initial_autoencoder(recipe: Recipe, folder: Path | None) -> Autoencoder:
+    """The trained autoencoder in a folder or, without one, that of the editor which the recipe begins with."""
+    found = Autoencoder(recipe.editor.autoencoder)
+    load_weights(found, Path(str(recipe.editor_training.initial)) / "autoencoder" if folder is None else folder)
+    return found
+
+
+def initial_parts(recipe: Recipe, words: Iterable[str]) -> EditorParts:
+    """Transformer and text encoder as the recipe begins with them; `check_initial` has passed.
+
+    Args:
+        words: what a text encoder that is trained from scratch knows.
+
+    Raises: InputMissing, ModelError.
+    """
+    settings, config = recipe.editor_training, recipe.editor.transformer
+    transformer = VAREditTransformer(config)
+    text_encoder = _text_encoder(recipe, words)
+    if settings.initial_kind == "scratch":
+        initialise(transformer, seed=recipe.seed, initial_gain=settings.initial_gain)
+    elif settings.initial_kind == "infinity":
+        part = transformer_part(Path(str(settings.initial)), transformer, "the transformer of the recipe")
+        for names in part.groups:
+            transformer.load_state_dict(part.read(names), strict=False)  # one shard after the other
+    else:
+        load_weights(transformer, Path(str(settings.initial)) / "transformer")
+        _take_from_file(transformer)
+    transformer.requires_grad_(settings.lora is None)
+    learns = settings.train_text_encoder and settings.lora is None and "folder" not in recipe.text_encoder
+    return EditorParts(transformer, text_encoder, text_learns=learns)
+
+
+def _text_encoder(recipe: Recipe, words: Iterable[str]) -> TextEncoder:
+    """Trained from scratch, or read with its own tokenizer."""
+    length = recipe.editor.transformer.max_text_length
+    if recipe.editor_training.initial_kind == "editor":
+        return TextEncoder.from_folder(Path(str(recipe.editor_training.initial)), length)
+    if "folder" in recipe.text_encoder:
+        return published_text_encoder(Path(recipe.text_encoder["folder"]), length)
+    return word_text_encoder(words, recipe.text_encoder, length)
+
+
+def _take_from_file(module: nn.Module) -> None:
+    """Give weights memory of their own: those that are read from a file may be views of it, which cannot be changed."""
+    for value in (*module.parameters(), *module.buffers()):
+        value.data = value.data.clone()
+
+
+def _check_sizes(path: Path, section: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    for key, value in theirs.items():
+        if ours[key] != value and key not in _FREE:
+            raise ConfigError(
+                f"the editor in {path} does not fit the recipe: {section}.{key} is {value} there and {ours[key]} here. "
+                "Take its values, or begin from scratch."
+            )
 
 
 @torch.no_grad()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal, Self
 
 from varedit.config import (
     AutoencoderConfig,
@@ -22,38 +23,146 @@ from varedit.errors import ConfigError, InputMissing
 class OptimizerSettings(ConfigSection):
     """What both trainings choose: length, batch, learning rate over time, and how often to look and to save."""
 
+    section: ClassVar[str]  # of [training] in a recipe
+
     steps: int
-    batch_size: int
+    batch_size: int  # items of a step, on all processes together
     learning_rate: float
     warmup_steps: int = 200  # linear from zero
     decay_fraction: float = 0.4  # the last share of the steps, over which the rate falls linearly to zero
+    decay_steps: int | None = None  # the same as a number of steps; it counts before decay_fraction
     clip_norm: float = 1.0
     weight_decay: float = 0.005
+    optimizer: Literal["adamw", "muon"] = "adamw"
     ema_decay: float = 0.999
+    accumulation: int = 1  # parts of a step that are computed one after the other, to save memory
+    precision: Literal["bfloat16", "float32"] = "bfloat16"  # of matrices and convolutions; weights stay float32
+    data_workers: int = 1  # processes that make batches ahead of each trainer
     checkpoint_every: int = 500  # steps
     validate_every: int = 1000  # steps
 
+    @property
+    def decay_length(self) -> float:
+        """Steps over which the rate falls to zero, the last ones."""
+        return max(1.0, self.decay_fraction * self.steps if self.decay_steps is None else self.decay_steps)
+
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: warm-up, constant, linear decay."""
-        decay_steps = max(1.0, self.decay_fraction * self.steps)
-        return self.learning_rate * min(1.0, (step + 1) / self.warmup_steps, (self.steps - step) / decay_steps)
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup_steps, (self.steps - step) / self.decay_length)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderTraining(OptimizerSettings):
-    """Settings of the autoencoder's training."""
+    """Settings of the autoencoder's training. A term whose weight is zero is not computed."""
 
+    section: ClassVar[str] = "autoencoder"
+
+    l1_weight: float = 1.0  # times the absolute error
+    squared_weight: float = 1.0  # times the squared error
     commitment_weight: float = 0.1  # times the squared distance of a feature vector to its code
+    sample_entropy_weight: float = 0.0  # times the entropy of single codes, see `entropy`; 0.1 in BSQ's own training
+    codebook_entropy_weight: float = 0.0  # times the entropy of all codes together, which is to grow
+    entropy_inverse_temperature: float = 100.0
+    perceptual_weight: float = 0.0  # times LPIPS, see `perceptual`
+    perceptual_backbone: str | None = None  # VGG16: a file, or a name on the hub
+    perceptual_heads: str | None = None  # the file vgg.pth of the package lpips
+    adversarial_weight: float = 0.0  # times the generator's term, see `discriminator`
+    adversarial_start: int = 1  # the first step, counted from 1, with an adversarial loss
+    adversarial_balance: bool = False  # weigh the generator's term by its pull at the decoder, too, as VQGAN does
+    discriminator_channels: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.entropy_inverse_temperature == 0:
+            raise ConfigError("entropy_inverse_temperature must be above 0")
+        if not self.perceptual_weight:
+            return
+        for name in ("perceptual_backbone", "perceptual_heads"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigError(
+                    f"perceptual_weight is {self.perceptual_weight}, so {name} must name a file of weights, not "
+                    f"{getattr(self, name)!r}"
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings(ConfigSection):
+    """Low-rank adapters on linear layers of the transformer's blocks (LoRA, 2106.09685); all else is frozen."""
+
+    rank: int = 16
+    alpha: float = 32.0  # the product of the two small matrices is multiplied by alpha / rank
+    targets: tuple[str, ...] = ("query_key_value", "query", "key_value", "project", "widen", "narrow")  # in each block
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.targets:
+            raise ConfigError("targets must name at least one linear layer of a block, such as query_key_value")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EditorTraining(OptimizerSettings):
     """Settings of the editor's training (spec "Training")."""
 
+    section: ClassVar[str] = "editor"
+
     text_dropout: float = 0.1  # share of items trained with the null text, for guidance
     flip_strength: float = 0.3  # p: the flip probability of a scale is drawn from 0..p
-    changed_bit_weight: float = 1.0  # loss weight of bits that a copy of the source gets wrong; falls to 1 by half-time
-    initial_gain: float = 1.0  # of the residual branches, see `initialisation`
+    changed_bit_weight: float = 1.0  # loss weight of bits that a copy of the source gets wrong, at the first step
+    fade_steps: int | None = None  # over which that weight falls to 1; None: half of the steps
+    coarse_share: float = 0.0  # of the steps that train the coarsest scales alone, which cost less and decide the edit
+    coarse_scales: int | None = None  # how many these are
+    initial_kind: Literal["scratch", "infinity", "editor"] = "scratch"  # what the first weights are, see `initial`
+    initial: str | None = None  # an Infinity checkpoint (file or sharded folder), or the folder of an editor
+    initial_gain: float = 1.0  # of the residual branches from scratch, see `initialisation`
+    train_text_encoder: bool = True  # one that came with words of its own ([text_encoder] folder) is always frozen
+    gradient_checkpointing: bool = False  # blocks are computed again in the backward pass, to save memory
+    lora: LoraSettings | None = None  # None: all weights learn
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.initial is None) != (self.initial_kind == "scratch"):
+            raise ConfigError(
+                f'initial_kind is "{self.initial_kind}" and initial is {self.initial!r}: "scratch" takes no path, '
+                '"infinity" and "editor" need one'
+            )
+        if (self.coarse_scales is None) != (self.coarse_share == 0.0) or self.coarse_share > 1.0:
+            raise ConfigError(
+                f"coarse_share is {self.coarse_share} and coarse_scales is {self.coarse_scales}: give both, the share "
+                "at most 1, or neither"
+            )
+        if self.initial is not None and not isinstance(self.initial, str):
+            raise ConfigError(f"initial must be a path, not {self.initial!r}")
+        if self.lora is not None and self.initial_kind != "editor":
+            raise ConfigError(f'lora adapts a trained editor: set initial_kind to "editor", not "{self.initial_kind}"')
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """As `ConfigSection.from_dict`, with the table `lora` inside."""
+        nested = {"lora": LoraSettings.from_dict(values["lora"])} if "lora" in values else {}
+        return super().from_dict({**values, **nested})
+
+    def changed_weight(self, step: int) -> float:
+        """Loss weight at a step of bits that a copy of the source gets wrong: falls linearly to 1."""
+        fade_steps = self.steps / 2 if self.fade_steps is None else self.fade_steps
+        return 1 + (self.changed_bit_weight - 1) * max(0.0, 1 - step / fade_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSettings(ConfigSection):
+    """One source of editing pairs."""
+
+    kind: str = "scenes"  # or a kind of data set, see `varedit.data.readers`
+    path: str | None = None  # of a data set; scenes are made of the material that the command names
+    pictures: str | None = None  # folder of a data set's pictures, where they lie apart
+    split: str | None = None  # of a data set that has several
+    weight: float = 1.0  # how often a step takes its batch from here, relative to the other sources
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.path is None) != (self.kind == "scenes"):
+            raise ConfigError(f'a source of kind "{self.kind}" {"needs a" if self.path is None else "takes no"} path')
+        if self.weight == 0:
+            raise ConfigError(f'the source of kind "{self.kind}" has weight 0; leave it out instead')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +170,11 @@ class Recipe:
     """One recipe file, checked."""
 
     editor: EditorConfig
-    text_encoder: dict[str, Any]  # arguments of transformers.T5Config
+    text_encoder: dict[str, Any]  # arguments of transformers.T5Config, or the folder of a trained T5 as "folder"
     seed: int
-    template_weights: dict[str, float]
+    template_weights: dict[str, float]  # of scenes; records from outside go to the template nearest to them
+    data: tuple[DataSettings, ...]
+    validation: DataSettings
     autoencoder_training: AutoencoderTraining
     editor_training: EditorTraining
     text: str = field(repr=False)  # the file itself, kept with the run
@@ -92,6 +203,8 @@ class Recipe:
                 text_encoder=values["text_encoder"],
                 seed=training["seed"],
                 template_weights=training["template_weights"],
+                data=tuple(DataSettings.from_dict(table) for table in training.get("data", [{}])),
+                validation=DataSettings.from_dict(training.get("validation", {})),
                 autoencoder_training=AutoencoderTraining.from_dict(training["autoencoder"]),
                 editor_training=EditorTraining.from_dict(training["editor"]),
                 text=text,

@@ -1,4 +1,4 @@
-"""A training run is a folder: recipe, metrics, sample pictures, and checkpoints that resume.
+"""A training run is a folder: recipe, log, metrics, sample pictures, and checkpoints that resume.
 
 Everything random in a run is drawn from (seed, step), so that a resumed run needs no random state to continue exactly.
 """
@@ -7,60 +7,109 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from varedit.errors import OutputError, UsageError
+from varedit.errors import OutputError
+from varedit.training.curves import Curves
+from varedit.training.recipe import OptimizerSettings
+from varedit.training.recipe_changes import check_changes, check_extension
+
+LOG = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
+RECIPE = "recipe.toml"
 
 
 class RunFolder:
-    """Owner of one run's files; every write goes to a temporary name first.
+    """Owner of one run's files; every file appears whole or grows line by line.
+
+    Many processes may hold one run; only the main one writes.
 
     Raises:
-        UsageError: the folder holds a run of another recipe.
+        UsageError: the folder holds a run whose recipe differs in more than the steps to come.
+        OutputError: the folder cannot be made.
     """
 
     def __init__(self, path: Path, recipe_text: str) -> None:
         self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        recipe = path / "recipe.toml"
-        if recipe.exists() and recipe.read_text(encoding="utf-8") != recipe_text:
-            raise UsageError(f"{path} holds a run of another recipe. Give another folder, or delete this one.")
-        write_atomically(recipe, recipe_text.encode())
+        self.recipe_text = recipe_text
+        with self.written():
+            path.mkdir(parents=True, exist_ok=True)
+        recipe = path / RECIPE
+        self.earlier = recipe.read_text(encoding="utf-8") if recipe.exists() else None
+        if self.earlier is not None:
+            check_changes(path, self.earlier, recipe_text)
+        self._curves: Curves | None = None
+
+    def begin(self, settings: OptimizerSettings, step: int) -> None:
+        """Go on from a step, 0 in a fresh run: keep the recipe, drop what was logged of steps that are done again.
+
+        Raises: UsageError where the recipe's schedule cannot follow on the steps done so far.
+        """
+        if self.earlier is not None and self.earlier != self.recipe_text:
+            check_extension(self.path, self.earlier, settings, step)
+        with self.written():
+            if self.earlier is not None and self.earlier != self.recipe_text:
+                number = 1 + len(list(self.path.glob("recipe-*.toml")))
+                write_atomically(self.path / f"recipe-{number:03d}.toml", self.earlier.encode())
+            write_atomically(self.path / RECIPE, self.recipe_text.encode())
+            self._forget_metrics_after(step)
+        self._curves = Curves.opened(self.path / "tensorboard", step)
+        self.note(f"begins at step {step} of {settings.steps}")
+
+    def end(self) -> None:
+        """Close what is open."""
+        if self._curves is not None:
+            with self.written():
+                self._curves.close()
+
+    def note(self, text: str) -> None:
+        """Append a line with the time to log.txt."""
+        LOG.info("%s: %s", self.path, text)
+        with self.written(), (self.path / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Append one line of metrics to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        """Append one line of metrics to metrics.jsonl; those with a step become curves of TensorBoard, too."""
+        with self.written(), (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"time": round(time.time(), 1), **metrics}) + "\n")
+        if self._curves is not None:
+            with self.written():
+                self._curves.add(metrics)
 
     def save_picture(self, name: str, picture: Image.Image) -> None:
         """Write samples/NAME.png."""
-        folder = self.path / "samples"
-        folder.mkdir(exist_ok=True)
         encoded = io.BytesIO()
         picture.save(encoded, format="PNG")
-        write_atomically(folder / f"{name}.png", encoded.getvalue())
+        with self.written():
+            (self.path / "samples").mkdir(exist_ok=True)
+            write_atomically(self.path / "samples" / f"{name}.png", encoded.getvalue())
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint; the old one stays whole until the new one is."""
+        """Replace the checkpoint; the old one stays whole until the new one is.
+
+        Raises: OutputError where it cannot be written.
+        """
         temporary = self.path / (CHECKPOINT + ".tmp")
         try:
-            torch.save(dict(state), temporary)
-            temporary.replace(self.path / CHECKPOINT)
-        except (OSError, RuntimeError) as error:
+            with self.written(RuntimeError):  # what torch raises where the file fails it
+                with temporary.open("wb") as file:
+                    torch.save(dict(state), file)
+                flush(temporary)
+                temporary.replace(self.path / CHECKPOINT)
+        except OutputError:
             temporary.unlink(missing_ok=True)
-            raise OutputError(
-                f"the checkpoint in {self.path} cannot be written; the last one is still good: {error}"
-            ) from error
+            raise
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The last checkpoint, or None in a fresh run."""
@@ -70,34 +119,35 @@ class RunFolder:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state
 
+    def _forget_metrics_after(self, step: int) -> None:
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        if len(kept) < len(lines):
+            write_atomically(path, "".join(kept).encode())
 
-class ExponentialAverage:
-    """Running averages of a module's weights, with the usual warm-up: decay min(d, (1 + t) / (10 + t))."""
+    @contextmanager
+    def written(self, also: type[BaseException] = OSError) -> Iterator[None]:
+        """Turn what a full disk makes Python, or a library, raise into a sentence."""
+        try:
+            yield
+        except (OSError, also) as error:
+            raise OutputError(
+                f"the run in {self.path} cannot be written ({_cause(error)}); its last checkpoint is still good. "
+                "Make room, then give the same command again."
+            ) from error
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.updates = 0
-        self.weights = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Move towards the module's present weights."""
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
-
-    def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return {"updates": self.updates, "weights": self.weights}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint."""
-        self.updates = state["updates"]
-        self.weights = state["weights"]
+def _cause(error: BaseException) -> str:
+    """What the system said, which may lie below what a library made of it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__context__
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -117,8 +167,12 @@ def picture_grid(columns: list[Tensor], scale: int = 2) -> Image.Image:
 def write_atomically(path: Path, content: bytes) -> None:
     """Write beside the target, then rename."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    temporary.write_bytes(content)
+    flush(temporary)
     temporary.replace(path)
+
+
+def flush(path: Path) -> None:
+    """Bring a file's content to the disk, so that its name never stands for a part of it, even after a power cut."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

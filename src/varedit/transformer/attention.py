@@ -35,7 +35,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
         """(B, L, D) -> (B, L, D); `attend` sees rotated queries and keys, and values, in the type of the weights."""
-        mixed = F.linear(x.to(self.project.weight.dtype), self.query_key_value.weight, self._bias())
+        mixed = linear_plus(self.query_key_value, x.to(self.project.weight.dtype), self._bias())
         q, k, v = mixed.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, N, L, E)
         # The clamp matters: released weights pass the limit.
         scale = self.log_scale.float().clamp(max=LOG_SCALE_LIMIT).exp()
@@ -96,8 +96,16 @@ def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def split_keys_values(x: Tensor, linear: nn.Linear, value_bias: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
     """Project (B, T, C) to keys and values (B, N, T, E); the first half of the rows are keys, which have no bias."""
     bias = torch.cat((torch.zeros_like(value_bias), value_bias))
-    keys, values = F.linear(x.to(linear.weight.dtype), linear.weight, bias).chunk(2, dim=-1)
+    keys, values = linear_plus(linear, x.to(linear.weight.dtype), bias).chunk(2, dim=-1)
     return split_heads(keys, num_heads), split_heads(values, num_heads)
+
+
+def linear_plus(linear: nn.Module, x: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer without bias, plus a bias that is kept elsewhere."""
+    if type(linear) is nn.Linear:
+        return F.linear(x, linear.weight, bias)  # one kernel
+    projected: Tensor = linear(x)  # a layer that stands in for it, such as one with a low-rank adapter
+    return projected + bias
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:

@@ -6,12 +6,14 @@ between two calls is the caller's `EditCache`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from varedit.config import TransformerConfig
 from varedit.text_features import TextFeatures
@@ -54,6 +56,8 @@ class VAREditTransformer(nn.Module):
         text: TextFeatures,
         layout: SequenceLayout,
         residuals: Tensor | None = None,
+        *,
+        gradient_checkpointing: bool = False,
     ) -> Tensor:
         """Teacher-forced logits of all scales in one pass.
 
@@ -64,6 +68,8 @@ class VAREditTransformer(nn.Module):
             layout: from `reference.sequence_layout`.
             residuals: (B, L, token bits), what the source still has over the sum so far, for models with
                 `source_residual`; None for others.
+            gradient_checkpointing: keep only what enters each block, and compute the block again when its gradients
+                are needed; saves memory, changes no result.
 
         Returns: (B, L, token bits, 2) float32, the logits of bit 0 and of bit 1.
         """
@@ -74,7 +80,8 @@ class VAREditTransformer(nn.Module):
         shared = self._shared_modulation(context)
         for index, block in enumerate(self._blocks()):
             attend = partial(attend_teacher_forced, layout=layout, layer=index)
-            x = block(x, block.modulate(shared), block.read_text(context), layout.rotary, attend)
+            run = _recomputed(block) if gradient_checkpointing else block.in_context
+            x = run(x, shared, context, layout.rotary, attend)
         levels = self._level_rows(layout, range(len(layout.schedule)))
         return self._logits(x[:, layout.num_source :], self._head_modulation(context), residuals, levels)
 
@@ -208,6 +215,10 @@ class CopyPath(nn.Module):
         opened = torch.sigmoid(self.gate(h) + COPY_OPENNESS) * self.strength[levels].unsqueeze(-1)
         vote = opened * torch.tanh(COPY_SHARPNESS * residuals / self.spread) / 2
         return torch.stack((-vote, vote), dim=-1)
+
+
+def _recomputed(block: Block) -> Callable[..., Tensor]:
+    return partial(checkpoint, block.in_context, use_reentrant=False, preserve_rng_state=False)  # nothing is drawn
 
 
 def _required(residuals: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ scales so far.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +45,12 @@ class SequenceLayout:
     has_pyramid: bool
     rotary: Rotary
 
+    def coarsest(self, count: int) -> SequenceLayout:
+        """The same source with the ``count`` coarsest target scales alone: these see nothing of the others anyway."""
+        schedule = self.schedule.first(count)
+        rotary = self.rotary.rows(0, self.num_source + schedule.num_tokens)
+        return dataclasses.replace(self, schedule=schedule, rotary=rotary)
+
     @property
     def num_source(self) -> int:
         """S, source tokens."""
@@ -74,10 +81,10 @@ class SequenceLayout:
 
         Keys are averaged after normalisation and rotation, and not normalised again.
         """
-        grid = self.schedule.grids[scale]
-        if grid == self.schedule.final:
+        grid, finest = self.schedule.grids[scale], self.source_grids[0]
+        if grid == finest:
             return source
-        maps = source.transpose(2, 3).flatten(1, 2).unflatten(2, self.schedule.final)  # (B, N * E, h_K, w_K)
+        maps = source.transpose(2, 3).flatten(1, 2).unflatten(2, finest)  # (B, N * E, h_K, w_K)
         averaged: Tensor = F.adaptive_avg_pool2d(maps, grid).flatten(2)
         heads: Tensor = averaged.unflatten(1, (source.shape[1], -1))
         return heads.transpose(2, 3)

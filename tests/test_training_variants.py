@@ -1,0 +1,115 @@
+"""What a recipe may choose about the editor's training: reference, parts of a step, memory, precision."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.training_toys import DATA, read_recipe, toy_autoencoder
+from varedit.errors import UsageError
+from varedit.training.batches import DataPosition, items_of
+from varedit.training.editor import EditorTask, train_editor
+from varedit.training.processes import Processes, plain_attention
+from varedit.training.recipe import EditorTraining
+from varedit.training.run import RunFolder
+
+EXACT = ("text_dropout = 0.3\n", 'text_dropout = 0.3\nprecision = "float32"\n')
+FOUR = ("[training.editor]\nsteps = 6\nbatch_size = 2", "[training.editor]\nsteps = 4\nbatch_size = 4")
+
+
+def losses_of(folder, name, *changes):
+    recipe = read_recipe(folder, *changes)
+    losses = []
+    train_editor(
+        recipe, toy_autoencoder(recipe, folder), DATA, folder / name, lambda step, steps, m: losses.append(m["loss"])
+    )
+    return losses
+
+
+def counted(sizes):
+    def pack(value):
+        sizes.append(value.numel())
+        return value
+
+    return pack
+
+
+def process(rank: int, count: int) -> Processes:
+    """One of several processes, without the others."""
+    return Processes(SimpleNamespace(process_index=rank, num_processes=count))
+
+
+def task_of(folder, *changes) -> EditorTask:
+    recipe = read_recipe(folder, *changes)
+    return EditorTask(recipe, toy_autoencoder(recipe, folder), DATA, RunFolder(folder / "run", recipe.text))
+
+
+@pytest.mark.parametrize("reference", ["finest", "full"])
+def test_every_reference_mode_learns_from_one_switch(tmp_path, reference):
+    shown = losses_of(
+        tmp_path,
+        "run",
+        ("source_residual = true", f'source_residual = true\nreference = "{reference}"'),
+        ("[training.editor]\nsteps = 6\nbatch_size = 2", "[training.editor]\nsteps = 50\nbatch_size = 8"),
+        ("text_dropout = 0.3", "text_dropout = 0.0"),
+        ("validate_every = 3\nflip_strength = 0.3", "validate_every = 50\nflip_strength = 0.0"),
+    )
+    assert sum(shown[-10:]) < 0.8 * sum(shown[:10])
+
+
+def test_a_step_in_parts_is_the_same_step(tmp_path):
+    whole = losses_of(tmp_path, "whole", EXACT, FOUR)
+    parts = losses_of(tmp_path, "parts", FOUR, (EXACT[0], EXACT[1] + "accumulation = 2\n"))
+    assert parts == pytest.approx(whole, rel=1e-5)
+    assert parts != whole, "the parts were really computed apart"
+
+
+def test_blocks_that_are_computed_again_give_the_same_gradients_from_less_memory(tmp_path):
+    kept, gradients = [], []
+    for number, changes in enumerate(([], [(EXACT[0], EXACT[0] + "gradient_checkpointing = true\n")])):
+        (tmp_path / str(number)).mkdir()
+        task = task_of(tmp_path / str(number), *changes)
+        sizes: list[int] = []
+        with closing(task.batches(DataPosition())) as batches:
+            batch = next(batches)
+        with plain_attention(torch.device("cpu")):
+            with torch.autograd.graph.saved_tensors_hooks(counted(sizes), lambda saved: saved):
+                loss, _ = task.loss(batch, 0)
+            loss.backward()
+        kept.append(sum(sizes))
+        gradients.append({name: value.grad for name, value in task.module.named_parameters()})
+    assert_close(gradients[1], gradients[0], rtol=0, atol=0)
+    assert kept[1] < 0.5 * kept[0]
+
+
+def test_bfloat16_is_near_float32_and_not_it(tmp_path):
+    exact, rounded = losses_of(tmp_path, "exact", EXACT, FOUR), losses_of(tmp_path, "rounded", FOUR)
+    assert rounded == pytest.approx(exact, rel=3e-2)  # three decimal digits, through four steps
+    assert rounded != exact
+
+
+def test_the_weight_of_changed_bits_fades_over_its_own_steps_or_by_half_time():
+    settings = EditorTraining(steps=10, batch_size=1, learning_rate=1.0, changed_bit_weight=3.0)
+    assert [settings.changed_weight(step) for step in (0, 1, 5, 9)] == pytest.approx([3.0, 2.6, 1.0, 1.0])
+    fading = EditorTraining(steps=10, batch_size=1, learning_rate=1.0, changed_bit_weight=3.0, fade_steps=20)
+    assert [fading.changed_weight(step) for step in (0, 5, 9)] == pytest.approx([3.0, 2.5, 2.1])
+
+
+@pytest.mark.parametrize(("count", "accumulation"), [(1, 1), (2, 3), (3, 2), (6, 1)])
+def test_the_items_of_a_step_are_divided_without_a_gap_or_an_overlap(count, accumulation):
+    settings = EditorTraining(steps=1, batch_size=12, learning_rate=1.0, accumulation=accumulation)
+    parts = [part for rank in range(count) for part in items_of(settings, process(rank, count))]
+    assert [item for part in parts for item in part] == list(range(12))
+    assert len({len(part) for part in parts}) == 1
+
+
+def test_a_batch_that_cannot_be_divided_is_one_sentence():
+    settings = EditorTraining(steps=1, batch_size=10, learning_rate=1.0, accumulation=2)
+    with pytest.raises(
+        UsageError, match=r"batch_size is 10; it must be a multiple of processes x accumulation.* 3 x 2"
+    ):
+        items_of(settings, process(0, 3))
