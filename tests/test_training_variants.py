@@ -10,7 +10,7 @@ import torch
 from torch.testing import assert_close
 
 from tests.training_toys import DATA, read_recipe, toy_autoencoder
-from varedit.errors import UsageError
+from varedit.errors import ConfigError, UsageError
 from varedit.training.batches import DataPosition, items_of
 from varedit.training.editor import EditorTask, train_editor
 from varedit.training.processes import Processes, plain_attention
@@ -90,6 +90,42 @@ def test_bfloat16_is_near_float32_and_not_it(tmp_path):
     exact, rounded = losses_of(tmp_path, "exact", EXACT, FOUR), losses_of(tmp_path, "rounded", FOUR)
     assert rounded == pytest.approx(exact, rel=3e-2)  # three decimal digits, through four steps
     assert rounded != exact
+
+
+def coarse(share: float, scales: int) -> tuple[str, str]:
+    return EXACT[0], EXACT[1] + f"coarse_share = {share}\ncoarse_scales = {scales}\n"
+
+
+def test_a_coarse_step_has_the_loss_of_its_scales_alone(tmp_path):
+    """By scale: the weight of a token is 1 / sqrt(L_k), and the weights of what is trained add up to one."""
+    task = task_of(tmp_path, EXACT)
+    with closing(task.batches(DataPosition())) as batches:
+        batch = next(batches)
+    losses = {}
+    for scales in (1, 2, 3):
+        (tmp_path / str(scales)).mkdir()
+        losses[scales] = task_of(tmp_path / str(scales), coarse(1.0, scales)).loss(batch, 0)
+    assert losses[3][0] == task.loss(batch, 0)[0], "all scales are all scales"
+    names = [{name for name in numbers if name.startswith("accuracy_")} for _, numbers in losses.values()]
+    assert names == [{f"accuracy_{scale + 1}" for scale in range(count)} for count in (1, 2, 3)]
+    roots = [length**0.5 for length in batch.template.schedule.lengths]
+    shares = [losses[count][0].item() * sum(roots[:count]) for count in (1, 2, 3)]  # sums over tokens / sqrt(L_k)
+    assert 0 < shares[0] < shares[1] < shares[2]
+
+
+def test_coarse_steps_come_as_often_as_the_recipe_says_and_follow_from_the_step(tmp_path):
+    task = task_of(tmp_path, coarse(0.3, 2))
+    drawn = [task._is_coarse(step) for step in range(600)]
+    assert drawn == [task._is_coarse(step) for step in range(600)]
+    assert 0.24 < sum(drawn) / 600 < 0.36
+
+
+@pytest.mark.parametrize(
+    "given", [{"coarse_share": 0.5}, {"coarse_scales": 2}, {"coarse_share": 1.5, "coarse_scales": 2}]
+)
+def test_coarse_steps_need_both_of_their_numbers(given):
+    with pytest.raises(ConfigError, match=r"coarse_share is .* give both"):
+        EditorTraining(steps=10, batch_size=1, learning_rate=1.0, **given)
 
 
 def test_the_weight_of_changed_bits_fades_over_its_own_steps_or_by_half_time():

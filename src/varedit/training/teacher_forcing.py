@@ -76,9 +76,10 @@ def teacher_forced(source: Tensor, target: Tensor, frame: Frame, flips: list[Ten
     inputs = [latents_to_tokens(quantizer.step_input(before[k], k), merge) for k in scales[1:]]
     residuals = [latents_to_tokens(quantizer.residual(source, before[k], k), merge) for k in scales]
     labels = [latents_to_tokens(bits.float(), merge) > 0.5 for bits in coded.bits[: len(scales)]]
+    tokens = source_tokens(source, quantizer, frame.layout, merge)
     return TeacherForced(
-        source=source_tokens(source, quantizer, frame.layout, merge),
-        step_inputs=torch.cat(inputs, dim=1),
+        source=tokens,
+        step_inputs=torch.cat([tokens[:, :0], *inputs], dim=1),  # one scale alone has no input
         residuals=torch.cat(residuals, dim=1),
         labels=torch.cat(labels, dim=1),
     )
