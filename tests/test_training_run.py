@@ -80,6 +80,7 @@ def test_a_signal_saves_the_step_and_says_how_to_go_on(folder, number):
     with pytest.raises(Stopped, match=r"stopped at step 5 of 6; the checkpoint in .* Give the same command again"):
         train_editor(recipe, folder / "autoencoder", DATA, folder / "run", on_step)
     assert signal.getsignal(number) is before
+    assert "stopped at step 5 of 6" in (folder / "run" / "log.txt").read_text()
     after = losses_here(folder, "run")
     assert list(after) == [6]
     assert losses | after == losses_here(folder, "whole")

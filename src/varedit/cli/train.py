@@ -64,7 +64,8 @@ def autoencoder(terminal: Terminal, /, recipe: Path, material: Path, output: Pat
     data = editing_data(read, material)
     with shown_progress(terminal, threads) as on_step:
         trained = train_autoencoder(read, data.train, data.validation, output, on_step)
-    click.echo(f"{output / 'autoencoder'}  {trained.metrics}")
+    if trained.weights:  # in one of the processes that may train together
+        click.echo(f"{output / 'autoencoder'}  {trained.metrics}")
 
 
 @train.command()
@@ -93,7 +94,8 @@ def editor(
     data = editing_data(read, material)
     with shown_progress(terminal, threads) as on_step:
         trained = train_editor(read, autoencoder, data, output, on_step)
-    click.echo(f"{output / ('model' if read.editor_training.lora is None else 'adapter')}  {trained.metrics}")
+    if trained.weights:  # as above
+        click.echo(f"{output / ('model' if read.editor_training.lora is None else 'adapter')}  {trained.metrics}")
 
 
 @train.command()

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from varedit.errors import Stopped, VAREditError
+from varedit.errors import OutputError, Stopped, VAREditError
 from varedit.training.averages import ExponentialAverage, whole_weights
 from varedit.training.batches import Batches, DataPosition, StepBatch
 from varedit.training.optimizer import optimizer_of
@@ -79,6 +79,10 @@ def train(task: Task, settings: OptimizerSettings, run: RunFolder, on_step: OnSt
     with stop_requests() as request:
         try:
             return trainer.train(request, on_step)
+        except VAREditError as error:
+            if trainer.processes.is_main and not isinstance(error, OutputError):
+                run.note(str(error))
+            raise
         finally:
             if trainer.processes.is_main:
                 run.end()
@@ -102,7 +106,7 @@ class _Trainer:
     def __init__(self, task: Task, settings: OptimizerSettings, run: RunFolder) -> None:
         self.task, self.settings, self.run = task, settings, run
         self.processes = Processes.joined()
-        self.objective = self.processes.spread(_Objective(task))
+        self.objective = self.processes.spread(_Objective(task), some_rest=settings.some_rest)
         optimizer = optimizer_of(task.module, settings, shards_weights=self.processes.shards_weights)
         self.state = TrainingState(task.module, optimizer, ExponentialAverage(task.module, settings.ema_decay))
         self.skipped = 0

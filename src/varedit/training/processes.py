@@ -45,12 +45,10 @@ class Processes:
             UsageError: the launcher asks for FSDP1.
         """
         try:
-            from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+            from accelerate import Accelerator, InitProcessGroupKwargs
         except ImportError as error:
             raise MissingExtra("training", "train") from error
-        # Parts of a module may rest, such as a discriminator before its first step.
-        parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
-        handlers = [parallel, InitProcessGroupKwargs(timeout=LONGEST_WAIT)]
+        handlers = [InitProcessGroupKwargs(timeout=LONGEST_WAIT)]
         processes = cls(Accelerator(mixed_precision="no", kwargs_handlers=handlers))  # a recipe says the precision
         if processes.shards_weights and os.environ.get("FSDP_VERSION", "1") != "2":
             raise UsageError("weights are sharded by FSDP2 only; launch with: accelerate launch --fsdp_version 2")
@@ -81,13 +79,19 @@ class Processes:
         """Whether each process holds a part of every weight."""
         return self.count > 1 and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true")
 
-    def spread(self, module: nn.Module) -> nn.Module:
+    def spread(self, module: nn.Module, *, some_rest: bool) -> nn.Module:
         """Bring a module to the device; where there are several processes, its gradients are averaged over them.
 
         Parameters may be replaced, so that an optimiser is made afterwards. All uses of the weights must come from the
         module's `forward`.
+
+        Args:
+            some_rest: whether there are steps in which some weights are not used.
         """
         if not self.shards_weights:
+            from accelerate import DistributedDataParallelKwargs
+
+            self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=some_rest)
             prepared: nn.Module = self.accelerator.prepare_model(module)
             return prepared
         # Not Accelerator.prepare: it shards on accelerators only, and does not know `in_context`.

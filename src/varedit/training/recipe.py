@@ -46,6 +46,11 @@ class OptimizerSettings(ConfigSection):
         """Steps over which the rate falls to zero, the last ones."""
         return max(1.0, self.decay_fraction * self.steps if self.decay_steps is None else self.decay_steps)
 
+    @property
+    def some_rest(self) -> bool:
+        """Whether there are steps in which some of the weights are not used."""
+        return False
+
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: warm-up, constant, linear decay."""
         return self.learning_rate * min(1.0, (step + 1) / self.warmup_steps, (self.steps - step) / self.decay_length)
@@ -70,6 +75,11 @@ class AutoencoderTraining(OptimizerSettings):
     adversarial_start: int = 1  # the first step, counted from 1, with an adversarial loss
     adversarial_balance: bool = False  # weigh the generator's term by its pull at the decoder, too, as VQGAN does
     discriminator_channels: int = 64
+
+    @property
+    def some_rest(self) -> bool:
+        """A discriminator waits for its first step."""
+        return self.adversarial_weight > 0 and self.adversarial_start > 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
