@@ -70,9 +70,7 @@ class Block(nn.Module):
         """This block's keys and values of the words; the same for every token and scale."""
         return TextKeysValues(*self.cross_attention.text_keys_values(context.words), context.mask)
 
-    def in_context(
-        self, x: Tensor, shared: Tensor, context: TextContext, rotary: Rotary, attend: Attend
-    ) -> Tensor:
+    def in_context(self, x: Tensor, shared: Tensor, context: TextContext, rotary: Rotary, attend: Attend) -> Tensor:
         """The block as training runs it, with nothing kept: under the modulation and text read here."""
         result: Tensor = self(x, self.modulate(shared), self.read_text(context), rotary, attend)
         return result
