@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from varedit.data.colours import colour_shares, drained, recoloured
 from varedit.restore import Restored, restore
 from varedit.windows import Array
 
@@ -80,6 +81,8 @@ EDITS: dict[str, Edit] = {
     "recoloured ellipse": lambda x: np.where(inside(x), x[..., [2, 0, 1]] * 0.8 + 0.1, x),
     "added ellipse": lambda x: np.where(inside(x), np.array([0.9, 0.15, 0.1], np.float32), x),
     "mirrored": lambda x: x[:, ::-1],
+    "orange to blue": lambda x: recoloured(np.asarray(x, np.float32), colour_shares(x)["orange"], "blue"),
+    "grey but orange": lambda x: drained(np.asarray(x, np.float32), 1 - colour_shares(x)["orange"]),
 }
 
 

@@ -10,24 +10,21 @@ Letters: h, w model resolution; H, W the photograph's; colours are RGB in [-1, 1
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from varedit.colour_maps import IDENTITY, local_maps, mapped_colours, robust_map
+from varedit.colour_tables import ColourTable, fitted_table, unseen_change
 from varedit.errors import UsageError
+from varedit.full_size import CHANGE, Edit, Upsample, applied
+from varedit.structure import lost_fine_structure, lost_structure, whole_picture_is_new
 from varedit.windows import Array, box_mean, dilated, energy_of, evidence_of, pooled, ramp, resized, smooth_step
 
-Upsample = Callable[[Array], Array]  # (C, h, w) -> (C, H, W)
 Box = tuple[float, float, float, float]  # left, top, right, bottom in model pixels; edges may fall inside a pixel
-
-# The edit at model resolution is one (14, h, w) array of layers. First the colour maps of the three output channels, 4
-# layers each: what a channel becomes is three gains times the colour, plus an offset, clipped. Then, in [0, 1], how
-# much of the photograph gives way, and how much of that is the decoded result instead of the photograph under its map.
-CHANGE, NEW = 12, 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +47,11 @@ class RestoreSettings:
     drift: tuple[float, float] = (0.7, 1.2)  # an area's mean remainder over the noise: one map for all, own maps
     bend: tuple[float, float] = (0.12, 0.18)  # share of the remainder that follows the tone: one map, local maps
     agreement: tuple[float, float] = (0.5, 0.8)  # structure kept: below, the source is gone; above, it is all there
+    explained: tuple[float, float] = (0.45, 0.7)  # share of the change that a colour table leaves: believed, not at all
+    cost: tuple[float, float] = (1.35, 1.7)  # the table's error over that of colour maps and new content: the same
+    local_cost: tuple[float, float] = (1.5, 3.0)  # the same in one place
+    still: tuple[float, float] = (0.1, 0.25)  # no change's error over that of the maps: a place is kept, changed
+    contradiction: float = 0.17  # difference below which maps are not told that a place is kept
     working_size: int = 256  # pixels; a larger result is averaged down to judge it, never to blend it in
 
 
@@ -89,10 +91,12 @@ def restore(
     rows, columns = _inside(model_box, decoded_source.shape[1:])
     source, result = decoded_source[:, rows, columns], decoded_result[:, rows, columns]
     factor = max(1, min(source.shape[1:]) // settings.working_size)
-    layers = resized(_edit_layers(pooled(source, factor), pooled(result, factor), settings), source.shape[1:])
+    seen, wanted = pooled(source, factor), pooled(result, factor)
+    edit = _explained(seen, wanted, _averaged(photograph, seen.shape[1:]), settings)
+    layers = resized(edit.layers, source.shape[1:])
     around = [(part.start, n - part.stop) for part, n in zip((rows, columns), decoded_source.shape[1:], strict=True)]
     layers = np.pad(layers, [(0, 0), *around], mode="edge")
-    return _applied(layers, photograph, decoded_result, upsample, mask)
+    return Restored(*applied(Edit(layers, edit.table), photograph, decoded_result, upsample, mask))
 
 
 def _inside(model_box: Box | None, size: tuple[int, ...]) -> tuple[slice, slice]:
@@ -111,56 +115,29 @@ def _check(photograph: NDArray[Any], source: Array, result: Array, mask: Array |
         raise UsageError(f"the mask is {mask.shape}, the photograph {photograph.shape[:2]}; they must be equal")
 
 
-# The photograph's resolution
-
-
-def _applied(
-    layers: Array, photograph: NDArray[Any], decoded_result: Array, upsample: Upsample, mask: Array | None
-) -> Restored:
-    """Apply the edit one channel and one layer at a time: only a few arrays of the photograph's size exist at once."""
-    change = upsample(layers[CHANGE : CHANGE + 1])[0]
-    if mask is not None:
-        change = change * mask.astype(np.float32)
-    restored = photograph.copy()
-    touched = _bounding_box(change > 0)
-    if touched is None:
-        return Restored(restored, np.zeros(change.shape, np.uint8))
-
-    def full(layer: Array) -> Array:
-        plane: Array = upsample(layer[None])[0][touched]
-        return plane
-
-    window = change[touched]
-    new = full(layers[NEW]) if layers[NEW].any() else None
-    half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
-    colours = [photograph[(*touched, k)].astype(np.float32) / half - 1 for k in range(3)]
-    for k in range(3):
-        value = full(layers[4 * k + 3])
-        for j in range(3):
-            value += full(layers[4 * k + j]) * colours[j]
-        np.clip(value, -1, 1, out=value)
-        if new is not None:
-            value += new * (np.clip(full(decoded_result[k]), -1, 1) - value)
-        levels = photograph[(*touched, k)].astype(np.float32)
-        levels += window * (value * half + half - levels)  # exact where window is 0
-        restored[(*touched, k)] = np.rint(levels, out=levels)
-    return Restored(restored, np.ceil(np.clip(change, 0, 1) * 255).astype(np.uint8))
-
-
-def _bounding_box(where: NDArray[np.bool_]) -> tuple[slice, slice] | None:
-    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
-    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else None
+def _averaged(photograph: NDArray[Any], size: tuple[int, ...]) -> Array:
+    """The photograph's colours in pixels of the model, (3, *size) in [-1, 1]: averages of the finest 8 bits' worth."""
+    levels = photograph if photograph.dtype == np.uint8 else (photograph >> 8).astype(np.uint8)
+    small = Image.fromarray(levels).resize((size[1], size[0]), Image.Resampling.BOX)
+    colours = np.asarray(small, np.float32).transpose(2, 0, 1) / np.float32(127.5) - 1
+    return np.ascontiguousarray(colours)
 
 
 # The model's resolution: which map explains what, where it does not, and how much of the picture is concerned
 
 
-def _edit_layers(source: Array, result: Array, settings: RestoreSettings) -> Array:
-    """Explain the step from source to result, both (3, h, w): by colour maps, else as new content, else not at all."""
+def _explained(source: Array, result: Array, colours: Array, settings: RestoreSettings) -> Edit:
+    """Explain the step from source to result: by colour maps, by a colour table, else as new content, else not at all.
+
+    Args:
+        source, result: (3, h, w), decoded.
+        colours: the photograph's own, (3, h, w).
+    """
     side = min(source.shape[1:])
     grain, reach = max(1, round(settings.grain * side)), max(2, round(settings.reach * side))
     unchanged = energy_of(result - source)
     picture_map = _picture_map(source, result, settings)
+    mapped = mapped_colours(picture_map, source)
     is_whole_tone = picture_map is not IDENTITY
     candidates, noise, inner_noise = _candidates(source, result, picture_map, grain, settings)
 
@@ -169,13 +146,14 @@ def _edit_layers(source: Array, result: Array, settings: RestoreSettings) -> Arr
     )
     best = errors.min(axis=0)
     maps = _blended(candidates, errors, best, inner_noise)
-    predicted = np.clip((maps[:, :3] * source).sum(axis=1) + maps[:, 3], -1, 1)
+    predicted = _under(maps, source)
 
     tone = _tone_change(evidence_of(unchanged, reach // 2), best, noise, is_whole_tone)
     strong = _strong_change(unchanged, noise, grain, settings)
-    new = _lost_structure(predicted, result, np.maximum(strong, tone) + np.float32(1e-4), inner_noise, reach, settings)
-    whole = _whole_picture_is_new(source, predicted, result, inner_noise, reach, is_whole_tone, settings)
-    blurred = np.maximum(_lost_fine_structure(predicted, result, None if is_whole_tone else reach), whole)
+    weight = np.maximum(strong, tone) + np.float32(1e-4)
+    new = lost_structure(predicted, result, weight, inner_noise, reach, settings.agreement)
+    whole = whole_picture_is_new(source, predicted, result, inner_noise, reach, is_whole_tone, settings.agreement)
+    blurred = np.maximum(lost_fine_structure(predicted, result, None if is_whole_tone else reach), whole)
     new = np.maximum(box_mean(new, grain), blurred)
     change = np.maximum(np.maximum(box_mean(dilated(strong, 2 * grain), 2 * grain), tone), blurred)
     maps += local_maps(
@@ -187,15 +165,55 @@ def _edit_layers(source: Array, result: Array, settings: RestoreSettings) -> Arr
         shrinkage=settings.shrinkage,
     )
     if is_whole_tone:
-        rest = result - mapped_colours(picture_map, source)
-        departs = np.maximum(_departure(rest, unchanged, noise, reach, settings), blurred)
-        departs = np.maximum(departs, ramp(_bend(source, rest, grain), *settings.bend))
+        departs = np.maximum(_departure(result - mapped, unchanged, noise, reach, settings), blurred)
+        departs = np.maximum(departs, ramp(_bend(source, result - mapped, grain), *settings.bend))
         maps = picture_map[..., None, None] + departs * (maps - picture_map[..., None, None])
         change, new = 1 - departs * (1 - change), departs * new
-    change *= _support(unchanged, grain)
-    layers = np.concatenate([maps.reshape(12, *new.shape), change[None], new[None]]).astype(np.float32)
+    support = _support(unchanged, grain)
+    still = _still(unchanged, result, predicted, mapped, grain, settings)
+    change *= support * (1 - still * (1 - blurred))  # in a new picture a place is alike by chance
+
+    left = energy_of((1 - change * new) * (result - source - change * (_under(maps, source) - source)))
+    left += change * new * (energy_of(colours - source) + noise)  # new content is the decoder's, losses and all
+    told = np.clip(mapped + unseen_change(colours, result - mapped, picture_map, noise=noise), -1, 1)
+    believed = support * _table_belief(result, mapped, told, left, noise, reach, settings)
+    table = ColourTable.of(picture_map)
+    if believed.any():
+        table = fitted_table(colours, result - mapped, picture_map, noise=noise)
+    layers = np.concatenate([maps.reshape(12, *new.shape), [change * (1 - believed), new, believed]])
     layers[CHANGE:][layers[CHANGE:] < 1 / 512] = 0  # what rounds to nothing is nothing
-    return layers
+    return Edit(layers.astype(np.float32), table)
+
+
+def _under(maps: Array, source: Array) -> Array:
+    """The source (3, h, w) under one colour map a pixel, (3, 4, h, w)."""
+    mapped: Array = np.clip((maps[:, :3] * source).sum(axis=1) + maps[:, 3], -1, 1)
+    return mapped
+
+
+def _table_belief(
+    result: Array,
+    mapped: Array,
+    told: Array,
+    left: Array,
+    noise: float,
+    reach: int,
+    settings: RestoreSettings,
+) -> Array:
+    """Where a colour table is believed, (h, w) in [0, 1], by what it says of pixels that it was not fitted to.
+
+    Args:
+        mapped: the source under the picture's colour map, (3, h, w).
+        told: the same and what the table adds to it.
+        left: (h, w), mean square that colour maps and new content leave of the result.
+    """
+    by_map, by_table = (max(float(energy_of(result - each).mean()) - noise, 1e-9) for each in (mapped, told))
+    error, left = (evidence_of(each, reach // 2) for each in (energy_of(result - told), left))
+    share = 1 - ramp(by_table / by_map, *settings.explained)
+    share *= 1 - ramp(float(error.mean() / max(left.mean(), 1e-9)), *settings.cost)
+    is_worse = smooth_step(error / (left + np.float32(0.25 * noise + 1e-4)), *settings.local_cost)
+    belief = share * (1 - is_worse) * (1 - lost_fine_structure(told, result, reach))
+    return smooth_step(belief, 0.1, 0.8)  # what is half believed shows twice
 
 
 def _picture_map(source: Array, result: Array, settings: RestoreSettings) -> Array:
@@ -276,61 +294,20 @@ def _strong_change(energy: Array, noise: float, grain: int, settings: RestoreSet
     return smooth_step(difference, floor, 1.5 * floor + settings.threshold)
 
 
+def _still(
+    unchanged: Array, result: Array, predicted: Array, mapped: Array, grain: int, settings: RestoreSettings
+) -> Array:
+    """Where no change explains the result far better than the colour maps: a thing before a new background.
+
+    The difference that is left there is the decoder's: what surrounds a thing shows in its decoded colours.
+    """
+    contradicted = box_mean(np.maximum(energy_of(result - predicted), energy_of(result - mapped)), grain)
+    still = 1 - smooth_step(box_mean(unchanged, grain) / (contradicted + np.float32(1e-6)), *settings.still)
+    surely: Array = still * smooth_step(contradicted, settings.contradiction**2, 2 * settings.contradiction**2)
+    return surely
+
+
 def _support(energy: Array, grain: int) -> Array:
     """0 where the difference is nil in a pixel and its neighbours, rising to 1 inside the rest."""
     support = dilated((energy > 0).astype(np.float32), 1)
     return support * smooth_step(box_mean(support, grain), 0.4, 0.9)
-
-
-def _lost_structure(
-    predicted: Array, result: Array, weight: Array, noise: float, reach: int, settings: RestoreSettings
-) -> Array:
-    """How much of the mapped source's structure is *not* in the result, inside the weighted area: (h, w) in [0, 1].
-
-    The structure term of SSIM (Wang et al. 2004) with the larger variance below the line, so that a blur counts as a
-    loss too. Only covariances enter, which independent noise on the result leaves alone.
-    """
-    mean_weight = box_mean(weight, reach)
-    p, r = (x - box_mean(weight * x, reach) / mean_weight for x in (predicted, result))
-    cov, var_p, var_r = (evidence_of(weight * (x * y).sum(axis=0), reach) for x, y in ((p, r), (p, p), (r, r)))
-    total = evidence_of(weight, reach)
-    noise_energy = 3 * noise * total
-    floor = 0.5 * noise_energy + 1e-4 * total
-    return 1 - smooth_step((cov + floor) / (np.maximum(var_p, var_r - noise_energy) + floor), *settings.agreement)
-
-
-def _lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_strict: bool = False) -> Array:
-    """The same for what a 3x3 mean removes, where a blur shows first: (h, w) in [0, 1]; (1, 1) if ``reach`` is None.
-
-    What the result has kept of the source's is a regression slope, hence safe from independent noise. A recoloured
-    place loses some to the codec; where nothing was recoloured (`is_strict`) a loss of 40% is a blur, unless other
-    structure took its place.
-    """
-    p, r = predicted - box_mean(predicted, 1), result - box_mean(result, 1)
-    energies = ((x * y).mean(axis=0) + np.float32(2e-4) for x, y in ((p, r), (p, p), (r, r)))
-    cov, var_p, var_r = (e.mean(keepdims=True) if reach is None else evidence_of(e, reach) for e in energies)
-    kept, amount = cov / var_p, var_r / var_p
-    is_blurred = (1 - smooth_step(kept, 0.5, 0.65)) * (1 - smooth_step(amount, 0.55, 0.7)) * is_strict
-    lost: Array = np.maximum(1 - smooth_step(kept, 0.25, 0.35), is_blurred)
-    return lost
-
-
-def _whole_picture_is_new(
-    source: Array,
-    predicted: Array,
-    result: Array,
-    noise: float,
-    reach: int,
-    is_whole_tone: bool,
-    settings: RestoreSettings,
-) -> float:
-    """1 when most structured places of the source are lost: mirrored, blurred, another scene; 0 when most are kept.
-
-    At 1 places without structure, which alone say nothing, are new as well.
-    """
-    energy = evidence_of(((source - box_mean(source, reach)) ** 2).sum(axis=0), reach)
-    confidence = energy / (energy + 12 * noise + 1e-3)
-    lost = _lost_structure(predicted, result, np.ones_like(energy), noise, reach, settings)
-    lost = np.maximum(lost, _lost_fine_structure(predicted, result, reach, not is_whole_tone))
-    share = float((confidence * lost).mean() / (confidence.mean() + 0.02))  # a bare sky has no say
-    return ramp(share, 0.4, 0.6)

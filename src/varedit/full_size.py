@@ -1,0 +1,96 @@
+"""An edit, described at the model's resolution, applied to a photograph at its own.
+
+Knows nothing of how the edit was found (that is `restore`). Letters: h, w model resolution; H, W the photograph's;
+colours are RGB in [-1, 1] unless a line says levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from varedit.colour_tables import ColourTable
+from varedit.windows import Array
+
+Upsample = Callable[[Array], Array]  # (C, h, w) -> (C, H, W)
+
+CHANGE, NEW, TABLE = 12, 13, 14  # the layers of an edit that follow its colour maps
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """What becomes of a photograph.
+
+    Attributes:
+        layers: (15, h, w). First the colour maps of the three output channels, 4 layers each: what a channel becomes is
+            three gains times the colour, plus an offset, clipped. Then, in [0, 1], how much of the photograph gives way
+            to that, how much of what it gives way to is the decoded result instead of the photograph under its map, and
+            how much of the photograph follows the table instead of all this.
+        table: the colour table of the whole picture.
+    """
+
+    layers: Array
+    table: ColourTable
+
+
+def applied(
+    edit: Edit, photograph: NDArray[Any], decoded_result: Array, upsample: Upsample, mask: Array | None
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """The edited photograph and where it was touched, as in `restore.Restored`.
+
+    Works one channel and one layer at a time: only a few arrays of the photograph's size exist at once.
+
+    Args:
+        photograph: (H, W, 3) uint8 or uint16.
+        decoded_result: (3, h, w) in [-1, 1].
+        upsample: see `restore.restore`.
+        mask: (H, W) in [0, 1]; None limits nothing.
+    """
+    layers = edit.layers
+    limit = np.float32(1) if mask is None else mask.astype(np.float32)
+    change, by_table = (upsample(layers[k : k + 1])[0] * limit for k in (CHANGE, TABLE))
+    restored = photograph.copy()
+    touched = _bounding_box((change > 0) | (by_table > 0))
+    if touched is None:
+        return restored, np.zeros(change.shape, np.uint8)
+
+    def full(layer: Array) -> Array:
+        plane: Array = upsample(layer[None])[0][touched]
+        return plane
+
+    window, follows = change[touched], by_table[touched]
+    new = full(layers[NEW]) if layers[NEW].any() else None
+    half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
+    colours = np.stack([photograph[(*touched, k)].astype(np.float32) / half - 1 for k in range(3)])
+    steps = edit.table.change_of(colours) if layers[TABLE].any() else None
+    is_moved = np.zeros(window.shape, np.bool_)  # by the table, which has nothing to say of most colours
+    for k in range(3):
+        levels = photograph[(*touched, k)].astype(np.float32)
+        if layers[CHANGE].any():
+            value = _mapped_channel(layers, k, colours, full)
+            if new is not None:
+                value += new * (np.clip(full(decoded_result[k]), -1, 1) - value)
+            levels += window * (value * half + half - levels)  # exact where window is 0
+        if steps is not None:
+            is_moved |= steps[k] != 0
+            levels += follows * half * steps[k]
+        restored[(*touched, k)] = np.rint(np.clip(levels, 0, 2 * half, out=levels), out=levels)
+    change[touched] += follows * is_moved
+    return restored, np.ceil(np.clip(change, 0, 1) * 255).astype(np.uint8)
+
+
+def _mapped_channel(layers: Array, k: int, colours: Array, full: Upsample) -> Array:
+    """Channel k of the photograph's colours (3, H, W) under their colour maps: (H, W) in [-1, 1]."""
+    value = full(layers[4 * k + 3])
+    for j in range(3):
+        value += full(layers[4 * k + j]) * colours[j]
+    return np.clip(value, -1, 1, out=value)
+
+
+def _bounding_box(where: NDArray[np.bool_]) -> tuple[slice, slice] | None:
+    rows, columns = np.flatnonzero(where.any(axis=1)), np.flatnonzero(where.any(axis=0))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else None
