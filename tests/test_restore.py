@@ -341,6 +341,79 @@ def test_a_removed_object_leaves_no_ghost(photograph):
     assert abs(ghost) < 0.2
 
 
+# An edit that goes by the colour of each pixel
+
+
+FLOWERS = np.array([[0.2, 0.35, 0.7], [0.3, 0.5, 0.2], [0.7, 0.6, 0.45], [0.6, 0.3, 0.6]])  # the blue ones first
+
+
+def meadow(seed: int) -> tuple[Picture, NDArray[np.bool_]]:
+    """Blue, green, sand and purple in many small shapes under an uneven light, and where it is blue."""
+    draws = np.random.default_rng(seed)
+    kinds = bilinear_to(HEIGHT, WIDTH)(draws.uniform(-1, 1, (4, 7, 10)).astype(np.float32)).argmax(axis=0)
+    light = 0.7 + 0.5 * bilinear_to(HEIGHT, WIDTH)(draws.uniform(0, 1, (1, 5, 7)).astype(np.float32))[0]
+    picture = FLOWERS[kinds] * light[..., None] + draws.normal(0, 0.02, (HEIGHT, WIDTH, 1))
+    return levels(picture), np.asarray(kinds == 0)
+
+
+def averaged(picture: Picture) -> Array:
+    """(3, h, w): an autoencoder without loss, whose chroma is as sharp as its luma, unlike a JPEG's."""
+    small = Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.BOX)
+    return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1) / np.float32(127.5) - 1)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_blue_parts_turn_red_and_what_is_between_them_stays(noise):
+    picture, is_blue = meadow(5)
+    true = picture.copy()
+    true[is_blue] = picture[is_blue][:, [2, 1, 0]]
+    upsample = bilinear_to(HEIGHT, WIDTH)
+    result = noisy(averaged(true), noise)
+    restored = restore(picture, averaged(picture), result, upsample=upsample)
+    upsampled = levels((upsample(result).transpose(1, 2, 0) + 1.0) / 2)
+    assert psnr(restored.rgb, picture, ~is_blue) > 38
+    assert psnr(restored.rgb, true, is_blue) > psnr(upsampled, true, is_blue) + 8
+    assert (restored.rgb == picture).all(axis=2)[~is_blue].mean() > 0.75
+    assert (restored.change == 0)[~is_blue].mean() > 0.6  # the change map shows the shapes themselves
+    assert (restored.change == 255)[is_blue].mean() > 0.95
+
+
+def test_a_mask_limits_an_edit_by_colour():
+    picture, is_blue = meadow(5)
+    true = picture.copy()
+    true[is_blue] = picture[is_blue][:, [2, 1, 0]]
+    mask = np.zeros((HEIGHT, WIDTH), np.float32)
+    mask[:, 200:] = 1
+    free, _ = simulated(picture, true)
+    limited, _ = simulated(picture, true, mask=mask)
+    assert np.array_equal(limited.rgb[:, :200], picture[:, :200])
+    assert np.array_equal(limited.rgb[:, 200:], free.rgb[:, 200:])
+
+
+def test_the_same_colour_elsewhere_stays_where_only_one_place_was_recoloured():
+    picture, _ = meadow(5)
+    thing = ellipse(0.3, 0.5, 0.2)
+    true = picture.copy()
+    true[thing] = picture[thing][:, [2, 1, 0]]
+    restored, _ = simulated(picture, true)
+    outer = ~dilated(thing, 16)  # a JPEG's chroma blocks are 16 pixels
+    assert_same(restored.rgb[outer], picture[outer], share=1.0)
+
+
+def test_a_thing_before_a_new_background_stays(photograph):
+    thing = ellipse(0.45, 0.5, 0.2)
+    with_it = photograph.copy()
+    with_it[thing] = textured(9)[thing]  # no colour of its own that a map or a table could tell it by
+    true = with_it.copy()
+    true[~thing] = [35, 60, 170]
+    bleeding = np.array([-0.05, 0, 0.05], np.float32)[:, None, None]  # the new surroundings show in the thing
+    result = noisy(averaged(true) + bleeding, 0.03)
+    restored = restore(with_it, averaged(with_it), result, upsample=bilinear_to(HEIGHT, WIDTH))
+    inner = ~dilated(~thing, 3)
+    assert_same(restored.rgb[inner], with_it[inner], share=0.9)
+    assert np.abs(restored.rgb[~dilated(thing, 3)] - np.array([35.0, 60.0, 170.0])).mean() < 12
+
+
 # What no colour map explains
 
 

@@ -3,8 +3,8 @@
 A table is a lattice over the RGB cube, fitted to pairs of a colour and its change by splatting and read by trilinear
 interpolation: the bilateral grid (Chen, Paris, Durand, "Real-time edge-aware image processing with the bilateral
 grid", SIGGRAPH 2007) without its two axes of place. Applied to a photograph it has the photograph's own edges, and
-a colour that the edit leaves alone keeps its exact value. Colours and changes are RGB in [-1, 1]. Knows nothing of
-where in a picture a table holds.
+pixels between changed ones stay if the edit does not touch their colour. Colours and changes are RGB in [-1, 1]. Knows
+nothing of where in a picture a table holds.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from varedit.windows import Array, smooth_step
 LEVELS = (5, 9, 17, 33)
 LEAST_EVIDENCE = 0.2  # samples a node; the pull towards the coarser level, at the coarsest towards no change
 MOST_SAMPLES_A_SIDE = 128  # of a picture: plenty for a table
-SMALLEST_CHANGE = 0.01  # RMS over RGB: a change below this, or below this share of the noise, is none
-NOISE_SHARE = 0.4
+# A change is none, RMS over RGB, below this, this share of the noise, or this share of the picture's strongest changes.
+SMALLEST_CHANGE, NOISE_SHARE, PEAK_SHARE = 0.01, 0.4, 0.08
 PIXELS_AT_ONCE = 1 << 18  # read at once: they stay in the cache
 
 
@@ -34,7 +34,7 @@ class ColourTable:
 
     Attributes:
         nodes: (3, n, n, n): change of red, green and blue over the blue, green and red of the colour, each evenly
-            spaced from -1 to 1. Exactly 0 where the edit leaves colours alone.
+            spaced from -1 to 1.
     """
 
     nodes: Array
@@ -67,7 +67,8 @@ def fitted_table(
         weight: (h, w), how much each pixel has to say; None: all alike.
     """
     departure = _departure(colours, rest, np.ones_like(rest[0]) if weight is None else weight)
-    smallest = SMALLEST_CHANGE + NOISE_SHARE * noise**0.5
+    strongest = float(np.quantile(np.sqrt((rest**2).mean(axis=0)), 0.99))
+    smallest = max(SMALLEST_CHANGE + NOISE_SHARE * noise**0.5, PEAK_SHARE * strongest)
     departs = _beyond(departure, smallest)
     nodes = _map_nodes(colour_map, LEVELS[-1]) + departure * departs
     return ColourTable(nodes * (1 - departs * (1 - _beyond(nodes, smallest))))
@@ -86,7 +87,7 @@ def unseen_change(colours: Array, rest: Array, colour_map: Array, *, noise: floa
         fitted_table(colours, rest, colour_map, noise=noise, weight=half.astype(np.float32)).change_of(colours)
         for half in (~is_black, is_black)
     )
-    told: Array = np.where(is_black, white, black) - (mapped_step(colour_map, colours))
+    told: Array = np.where(is_black, white, black) - _mapped_step(colour_map, colours)
     return told
 
 
@@ -108,7 +109,7 @@ def _beyond(nodes: Array, smallest: float) -> Array:
     return smooth_step(np.sqrt((nodes**2).mean(axis=0)), smallest, 2 * smallest)
 
 
-def mapped_step(colour_map: Array, colours: Array) -> Array:
+def _mapped_step(colour_map: Array, colours: Array) -> Array:
     """What an affine map adds to colours (3, ...), not clipped."""
     offsets = colour_map[:, 3].reshape(3, *[1] * (colours.ndim - 1))
     step: Array = np.tensordot(colour_map[:, :3], colours, 1) + offsets - colours
@@ -119,7 +120,7 @@ def _map_nodes(colour_map: Array, size: int) -> Array:
     """A map as a table: trilinear interpolation of an affine function is that function."""
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")
-    return mapped_step(colour_map, np.stack([red, green, blue]))
+    return _mapped_step(colour_map, np.stack([red, green, blue]))
 
 
 def _refined(nodes: Array, size: int) -> Array:

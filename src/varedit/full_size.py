@@ -67,7 +67,7 @@ def applied(
     half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
     colours = np.stack([photograph[(*touched, k)].astype(np.float32) / half - 1 for k in range(3)])
     steps = edit.table.change_of(colours) if layers[TABLE].any() else None
-    is_moved = np.zeros(window.shape, np.bool_)  # by the table, which has nothing to say of most colours
+    is_moved = np.zeros(window.shape, np.bool_)  # by the table, by as much as shows
     for k in range(3):
         levels = photograph[(*touched, k)].astype(np.float32)
         if layers[CHANGE].any():
@@ -76,9 +76,9 @@ def applied(
                 value += new * (np.clip(full(decoded_result[k]), -1, 1) - value)
             levels += window * (value * half + half - levels)  # exact where window is 0
         if steps is not None:
-            is_moved |= steps[k] != 0
-            levels += follows * half * steps[k]
-        restored[(*touched, k)] = np.rint(np.clip(levels, 0, 2 * half, out=levels), out=levels)
+            is_moved |= np.abs(steps[k]) * half >= np.float32(0.5)
+            levels += follows * half * (np.clip(colours[k] + steps[k], -1, 1) - colours[k])
+        restored[(*touched, k)] = np.rint(levels, out=levels)
     change[touched] += follows * is_moved
     return restored, np.ceil(np.clip(change, 0, 1) * 255).astype(np.uint8)
 

@@ -1,9 +1,10 @@
 """The full-resolution result: what the model changed, carried over to the photograph's own pixels.
 
 The edit is measured between the *decoded* source and the decoded result, so that the autoencoder's losses cancel.
-Tone, colour and light are carried as a field of affine colour maps applied to the photograph, which keeps its detail;
-new content is taken from the decoded result; all else stays as it is, bit for bit. Knows nothing of models, files or
-how a photograph was fitted to the model (that is `upsample`). Spec: "Restoring the photograph's own resolution".
+Tone, colour and light are carried as a field of affine colour maps applied to the photograph, which keeps its detail,
+or, where an edit goes by the colour of each pixel, as a colour table; new content is taken from the decoded result; all
+else stays as it is, bit for bit. Knows nothing of models, files or how a photograph was fitted to the model (that is
+`upsample`). Spec: "Restoring the photograph's own resolution".
 
 Letters: h, w model resolution; H, W the photograph's; colours are RGB in [-1, 1] unless a line says levels.
 """
@@ -47,12 +48,14 @@ class RestoreSettings:
     drift: tuple[float, float] = (0.7, 1.2)  # an area's mean remainder over the noise: one map for all, own maps
     bend: tuple[float, float] = (0.12, 0.18)  # share of the remainder that follows the tone: one map, local maps
     agreement: tuple[float, float] = (0.5, 0.8)  # structure kept: below, the source is gone; above, it is all there
+    working_size: int = 256  # pixels; a larger result is averaged down to judge it, never to blend it in
+
+    # Of colour tables and of places that are kept; chosen on validation scenes through an autoencoder of 64 pixels.
     explained: tuple[float, float] = (0.45, 0.7)  # share of the change that a colour table leaves: believed, not at all
     cost: tuple[float, float] = (1.35, 1.7)  # the table's error over that of colour maps and new content: the same
     local_cost: tuple[float, float] = (1.5, 3.0)  # the same in one place
     still: tuple[float, float] = (0.1, 0.25)  # no change's error over that of the maps: a place is kept, changed
     contradiction: float = 0.17  # difference below which maps are not told that a place is kept
-    working_size: int = 256  # pixels; a larger result is averaged down to judge it, never to blend it in
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def _check(photograph: NDArray[Any], source: Array, result: Array, mask: Array |
 
 
 def _averaged(photograph: NDArray[Any], size: tuple[int, ...]) -> Array:
-    """The photograph's colours in pixels of the model, (3, *size) in [-1, 1]: averages of the finest 8 bits' worth."""
+    """The photograph's colours in pixels of the model, (3, *size) in [-1, 1]; 8 bits are plenty for a table."""
     levels = photograph if photograph.dtype == np.uint8 else (photograph >> 8).astype(np.uint8)
     small = Image.fromarray(levels).resize((size[1], size[0]), Image.Resampling.BOX)
     colours = np.asarray(small, np.float32).transpose(2, 0, 1) / np.float32(127.5) - 1
