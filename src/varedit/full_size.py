@@ -52,9 +52,10 @@ def applied(
     """
     layers = edit.layers
     limit = np.float32(1) if mask is None else mask.astype(np.float32)
-    change, by_table = (upsample(layers[k : k + 1])[0] * limit for k in (CHANGE, TABLE))
+    change = upsample(layers[CHANGE : CHANGE + 1])[0] * limit
+    by_table = upsample(layers[TABLE:])[0] * limit if layers[TABLE].any() else None
     restored = photograph.copy()
-    touched = _bounding_box((change > 0) | (by_table > 0))
+    touched = _bounding_box(change > 0 if by_table is None else (change > 0) | (by_table > 0))
     if touched is None:
         return restored, np.zeros(change.shape, np.uint8)
 
@@ -62,12 +63,11 @@ def applied(
         plane: Array = upsample(layer[None])[0][touched]
         return plane
 
-    window, follows = change[touched], by_table[touched]
+    window = change[touched]
     new = full(layers[NEW]) if layers[NEW].any() else None
     half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
     colours = np.stack([photograph[(*touched, k)].astype(np.float32) / half - 1 for k in range(3)])
-    steps = edit.table.change_of(colours) if layers[TABLE].any() else None
-    is_moved = np.zeros(window.shape, np.bool_)  # by the table, by as much as shows
+    steps = None if by_table is None else _table_steps(edit.table, colours, half * by_table[touched])
     for k in range(3):
         levels = photograph[(*touched, k)].astype(np.float32)
         if layers[CHANGE].any():
@@ -76,11 +76,22 @@ def applied(
                 value += new * (np.clip(full(decoded_result[k]), -1, 1) - value)
             levels += window * (value * half + half - levels)  # exact where window is 0
         if steps is not None:
-            is_moved |= np.abs(steps[k]) * half >= np.float32(0.5)
-            levels += follows * half * (np.clip(colours[k] + steps[k], -1, 1) - colours[k])
+            levels += steps[k]
         restored[(*touched, k)] = np.rint(levels, out=levels)
-    change[touched] += follows * is_moved
+    if steps is not None and by_table is not None:
+        change[touched] += by_table[touched] * (np.abs(steps, out=steps).max(axis=0) >= 0.5)
     return restored, np.ceil(np.clip(change, 0, 1) * 255).astype(np.uint8)
+
+
+def _table_steps(table: ColourTable, colours: Array, weight: Array) -> Array:
+    """What the table adds to the colours (3, H, W), times the weight (H, W); exactly 0 where it adds nothing."""
+    steps = table.change_of(colours)
+    for step, colour in zip(steps, colours, strict=True):
+        step += colour
+        np.clip(step, -1, 1, out=step)
+        step -= colour
+        step *= weight
+    return steps
 
 
 def _mapped_channel(layers: Array, k: int, colours: Array, full: Upsample) -> Array:
