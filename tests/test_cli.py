@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from tests.sentences import assert_one_sentence
 from varedit import __version__, errors
 from varedit.cli import COMMANDS, cli
 from varedit.cli.jobs import Targets, plan
@@ -109,14 +110,6 @@ def varedit(*arguments: str, stdin: bytes | None = None) -> Result:
 def pixels_of(path: str) -> np.ndarray[Any, Any]:
     with Image.open(path) as image:
         return np.asarray(image)
-
-
-def assert_one_sentence(result: Result, code: int, *parts: str) -> None:
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
-    for part in parts:
-        assert part in result.stderr
 
 
 # The front door

@@ -10,6 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from tests.sentences import assert_one_sentence
 from tests.stub_scenes import StubScenes
 from tests.toys import toy_pipeline
 from varedit.cli import cli
@@ -39,14 +40,6 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def varedit(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["eval", "scenes", *arguments], prog_name="varedit")
-
-
-def assert_one_sentence(result: Result, code: int, *parts: str) -> None:
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1, result.stderr
-    for part in parts:
-        assert part in result.stderr
 
 
 def test_it_prints_a_table_and_writes_a_page_and_its_numbers(asked, tmp_path):

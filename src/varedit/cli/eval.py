@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from varedit.cli.request import device_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
 if TYPE_CHECKING:
@@ -59,15 +60,7 @@ def eval() -> None:
 @click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them.")
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Scenes at a time.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Processor threads to compute with.")
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="NAME",
-    envvar="VAREDIT_DEVICE",
-    show_envvar=True,
-    help="auto, cpu, cuda, cuda:1, mps.",
-)
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="All numbers as one JSON object instead of the table.")
 @talking
 @click.pass_obj

@@ -43,6 +43,16 @@ def request_options(command: Command) -> Command:
     return command
 
 
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    envvar="VAREDIT_DEVICE",
+    show_envvar=True,
+    help="auto, cpu, cuda, cuda:1, mps.",
+)
+
 _OPTIONS = (
     click.argument("arguments", nargs=-1, metavar="IMAGE... INSTRUCTION"),
     click.option(
@@ -105,15 +115,7 @@ _OPTIONS = (
         show_default=True,
         help="Fit the image into the nearest aspect ratio, or pad it to a square as the released models do.",
     ),
-    click.option(
-        "--device",
-        default="auto",
-        show_default=True,
-        metavar="NAME",
-        envvar="VAREDIT_DEVICE",
-        show_envvar=True,
-        help="auto, cpu, cuda, cuda:1, mps.",
-    ),
+    device_option,
     click.option(
         "--precision",
         type=click.Choice(["auto", "float32", "bfloat16", "float16"]),

@@ -2,8 +2,9 @@
 
 Two things must hold. *Nearest*: in the changed region the result is nearer, in L1, to the true target than to the
 source and to every wrong alternative. *Preserved*: outside the mask the picture is the source's, within limits that
-hold before restoring and after it. An edit of the whole picture has no outside and is always preserved; it may well
-leave a few pixels as they are (black ones that are brightened), which `SMALLEST_OUTSIDE` tells from an outside.
+hold before restoring and after it. An edit of the whole picture has all of it for its mask, hence no outside, and is
+always preserved. So is an edit of nearly everything that leaves a few pixels as they are (greys between colours), which
+`SMALLEST_OUTSIDE` tells from an outside.
 
 The changed region is the scene's mask. An alternative that agrees with the target inside the mask ("the same object,
 but elsewhere") cannot be told apart there; it is compared where the two differ instead. Pixels that target and rival
