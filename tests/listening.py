@@ -45,7 +45,7 @@ class HearingSampler(BatchSampler):
         cls, settings: Sequence[SamplingSettings], num_scales: int, device: torch.device | str = "cpu"
     ) -> HearingSampler:
         plain = BatchSampler.of(settings, num_scales, device)
-        return cls(plain.guidance, plain.temperature, plain.top_p, plain.greedy)
+        return cls(plain.guidance, plain.temperature, plain.top_p, plain.greedy, plain.guided_scales)
 
     def guided(self, conditional: Tensor, unconditional: Tensor | None, scale: int) -> Tensor:
         guided = super().guided(conditional, unconditional, scale)

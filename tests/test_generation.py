@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from tests.listening import HearingSampler
 from tests.tiny import SQUARE, TinyEditor, single, tiny_config, tiny_editor, tiny_text
-from varedit.generation import GeneratedScale, generate
+from varedit.generation import GeneratedScale, Generation
 from varedit.quantizer import latents_to_tokens
 from varedit.sampling import SamplingSettings, draw_uniforms
 from varedit.text_features import TextFeatures
@@ -44,7 +44,7 @@ class Edits:
 
     def scales(self, sampler: HearingSampler, unconditional: TextFeatures | None) -> Iterator[GeneratedScale]:
         editor = self.editor
-        return generate(
+        return Generation.begin(
             editor.model,
             editor.quantizer,
             editor.layout,

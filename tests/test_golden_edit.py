@@ -11,7 +11,7 @@ import torch
 from tests.golden_files import golden_autoencoder, golden_files, golden_transformer
 from tests.listening import HearingSampler
 from varedit.fit import Fit
-from varedit.generation import generate
+from varedit.generation import Generation
 from varedit.sampling import SamplingSettings
 from varedit.transformer.reference import source_tokens
 
@@ -33,7 +33,7 @@ def test_greedy_edits_from_pixels_to_pixels(golden_dir: Path):
         lengths = built.layout.schedule.lengths
         sampler = HearingSampler.of([settings] * len(features), len(lengths))
         states = list(
-            generate(
+            Generation.begin(
                 built.model,
                 built.quantizer,
                 built.layout,

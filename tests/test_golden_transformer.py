@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.golden_files import GoldenFile, GoldenTransformer, golden_files, golden_transformer
 from tests.listening import HearingSampler, outputs_of
-from varedit.generation import generate
+from varedit.generation import Generation
 from varedit.quantizer import latents_to_tokens
 from varedit.sampling import SamplingSettings
 from varedit.training.objective import bit_loss, editor_loss, token_weights
@@ -123,7 +123,7 @@ def test_greedy_generation_from_its_own_bits(cases):
     for case in cases:
         file, built = case.file, case.built
         sampler = case.sampler(greedy=True)
-        scales = generate(
+        scales = Generation.begin(
             built.model,
             built.quantizer,
             built.layout,

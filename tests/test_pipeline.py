@@ -67,7 +67,7 @@ def test_pictures_of_several_shapes_come_back_in_order_and_size(pipeline):
 def copy_of_the_source(pipeline: VAREditPipeline, image: Image.Image):
     """A callback that puts the source's own codes in place of what was drawn."""
     requests, options = pipeline.requests(image, "it", seed=0)
-    ((_, run),) = pipeline._runs(requests, options.fit)
+    ((_, run),) = pipeline._runs(requests, options)
     run.encode()
     sums = pipeline.editor.quantizer(run.template).encode(run.source).running
     return lambda _pipeline, scale, _grid, _tensors: {"features": sums[scale]}

@@ -100,7 +100,7 @@ def photograph(name: str, box: tuple[int, int, int, int], size: tuple[int, int])
 def in_black_and_white(pipeline: VAREditPipeline, image: Image.Image, *, restore: bool) -> np.ndarray:
     """The whole-picture edit, put in place of what the random model draws."""
     requests, options = pipeline.requests(image, "it", seed=0)
-    ((_, run),) = pipeline._runs(requests, options.fit)
+    ((_, run),) = pipeline._runs(requests, options)
     run.encode()
     pixels = F.pixel_shuffle(run.source, PATCH)
     grey = (pixels * GREY.view(3, 1, 1)).sum(dim=1, keepdim=True).expand_as(pixels)

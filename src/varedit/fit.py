@@ -81,6 +81,13 @@ class Fit:
         assert maps.shape[1:] == (self.model_height, self.model_width), f"maps are {maps.shape}, not {self}"
         return np.stack(self._planes(maps, "BILINEAR"))
 
+    def to_model(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map (H, W) of the picture as its averages over model pixels, (h, w); 0 where the canvas is padding."""
+        left, top, right, bottom = self.source_box
+        canvas = np.pad(plane, ((top, self.padded_height - bottom), (left, self.padded_width - right)))
+        size = (self.model_width, self.model_height)
+        return np.array(Image.fromarray(canvas.astype(np.float32)).resize(size, Image.Resampling.BOX))
+
     def _planes(self, maps: NDArray[np.floating], resampling: str) -> list[NDArray[np.float32]]:
         """Resize each (h, w) plane to the padded canvas in floating point and cut the padding off."""
         size, left_top_right_bottom = (self.padded_width, self.padded_height), self.source_box

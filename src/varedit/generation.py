@@ -1,19 +1,22 @@
 """The scale loop: source features and text in, bits and features out, one scale at a time.
 
-A function of model and tensors; knows nothing of images, files or prompts. Spec "Generation".
+Knows models and tensors; nothing of images, files or prompts. Spec "Generation".
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from varedit.quantizer import MultiScaleQuantizer, latents_to_tokens, tokens_to_latents
+from varedit.reuse import Reuse, ReuseSettings, find_reuse
 from varedit.sampling import BatchSampler
 from varedit.text_features import TextFeatures
+from varedit.transformer.cache import EditCache
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout, source_tokens
 
@@ -34,48 +37,132 @@ class GeneratedScale:
     features: Tensor
 
 
-@torch.inference_mode()
-def generate(
-    transformer: VAREditTransformer,
-    quantizer: MultiScaleQuantizer,
-    layout: SequenceLayout,
-    source: Tensor,
-    text: TextFeatures,
-    unconditional: TextFeatures | None,
-    sampler: BatchSampler,
-    uniforms: Sequence[Tensor],
-) -> Iterator[GeneratedScale]:
-    """Edit a batch of features.
+@dataclass
+class Generation(Iterator[GeneratedScale]):
+    """A batch of edits under way: iterating draws scale after scale; the last one's features go to the decoder.
 
-    Args:
+    Attributes:
+        transformer, quantizer, layout: the model on one schedule.
         source: (B, d, H, W) float32, encoded source images.
-        text: B instructions.
-        unconditional: B texts of the second branch; None runs without guidance.
         sampler: settings of the B edits.
         uniforms: K tensors (B, L_k, token bits) in [0, 1), from `sampling.draw_uniforms`.
-
-    Yields: each scale once it is drawn; the last one's features go to the decoder.
+        cache: of both guidance branches: all conditional items first, then all unconditional ones.
+        branches: 2 while there is guidance, then 1.
+        reuse_settings: whether, and when, unchanged places are reused.
+        allowed: (B, h_K, w_K) bool on the final token grid, where reuse lets the target change; None is everywhere.
+        reuse: what was found to be unchanged, once it was.
+        state: the scale drawn last.
     """
-    branches = 1 if unconditional is None else 2
-    merge = quantizer.grids.final[0] // layout.schedule.final[0]
-    tokens = source_tokens(source, quantizer, layout, merge)
-    both_texts = text if unconditional is None else text.joined(unconditional)
-    cache = transformer.prefill(_repeated(tokens, branches), both_texts, layout)
-    features = torch.zeros_like(source)
-    for scale, grid in enumerate(layout.schedule):
-        inputs = residuals = None
-        if scale > 0:
-            inputs = _repeated(latents_to_tokens(quantizer.step_input(features, scale), merge), branches)
-        if transformer.config.source_residual:
-            residuals = _repeated(latents_to_tokens(quantizer.residual(source, features, scale), merge), branches)
-        logits = transformer.step(inputs, cache, residuals)
-        conditional, *rest = logits.chunk(branches)
-        guided = sampler.guided(conditional, rest[0] if rest else None, scale)
-        drawn = sampler.bits(guided, uniforms[scale])
-        bits = tokens_to_latents(drawn.float(), grid, merge) > 0.5
-        state = GeneratedScale(scale, bits, quantizer.add(features, bits, scale))
-        yield state
-        features = state.features
+
+    transformer: VAREditTransformer
+    quantizer: MultiScaleQuantizer
+    layout: SequenceLayout
+    source: Tensor
+    sampler: BatchSampler
+    uniforms: Sequence[Tensor]
+    cache: EditCache
+    branches: int
+    reuse_settings: ReuseSettings | None = None
+    allowed: Tensor | None = None
+    reuse: Reuse | None = None
+    state: GeneratedScale | None = None
+
+    @classmethod
+    @torch.inference_mode()
+    def begin(
+        cls,
+        transformer: VAREditTransformer,
+        quantizer: MultiScaleQuantizer,
+        layout: SequenceLayout,
+        source: Tensor,
+        text: TextFeatures,
+        unconditional: TextFeatures | None,
+        sampler: BatchSampler,
+        uniforms: Sequence[Tensor],
+        *,
+        reuse: ReuseSettings | None = None,
+        allowed: Tensor | None = None,
+    ) -> Self:
+        """Run the sources and the instructions through the transformer; no scale is drawn yet.
+
+        Args:
+            text: B instructions.
+            unconditional: B texts of the second branch; None runs without guidance.
+            reuse: reuse the source where the target has equalled it; None computes everything.
+
+        The rest is told with the attributes.
+        """
+        branches = 1 if unconditional is None else 2
+        tokens = source_tokens(source, quantizer, layout, _merge(quantizer, layout))
+        both_texts = text if unconditional is None else text.joined(unconditional)
+        cache = transformer.prefill(_repeated(tokens, branches), both_texts, layout)
+        return cls(transformer, quantizer, layout, source, sampler, uniforms, cache, branches, reuse, allowed)
+
+    @torch.inference_mode()
+    def __next__(self) -> GeneratedScale:
+        """Draw the next scale. Raises StopIteration after the last one."""
+        scale, schedule = self.cache.next_scale, self.layout.schedule
+        if scale == len(schedule):
+            raise StopIteration
+        features = torch.zeros_like(self.source) if self.state is None else self.state.features
+        if self.branches == 2 and scale >= self.sampler.guided_scales:
+            self._leave_guidance()
+        if self.reuse_settings is not None and scale == self.reuse_settings.begins(schedule):
+            self.reuse = find_reuse(self.reuse_settings, schedule, self.quantizer, self.source, features, self.allowed)
+        merge, grid = _merge(self.quantizer, self.layout), schedule.grids[scale]
+        bits = tokens_to_latents(self._tokens(features, scale).float(), grid, merge) > 0.5
+        features = self.quantizer.add(features, bits, scale)
+        if self.reuse is not None and scale == len(schedule) - 1:
+            features = self.reuse.settle(features)
+        self.state = GeneratedScale(scale, bits, features)
+        return self.state
+
+    def _tokens(self, features: Tensor, scale: int) -> Tensor:
+        """The bits of one scale (B, L_k, token bits) bool, from the sum before it."""
+        merge = _merge(self.quantizer, self.layout)
+        inputs = None if scale == 0 else latents_to_tokens(self.quantizer.step_input(features, scale), merge)
+        places = None if self.reuse is None else self.reuse.places[scale]
+        residuals = None
+        if places is not None or self.transformer.config.source_residual:
+            residuals = latents_to_tokens(self.quantizer.residual(self.source, features, scale), merge)
+        if places is None:
+            return self._drawn(inputs, residuals, self.uniforms[scale], scale)
+        assert inputs is not None and residuals is not None, "reuse begins after the first scale"
+        unchanged = residuals > 0  # the source's own bits, and what brings a place that is nearly equal back to it
+        if not places.index.numel():
+            self.cache.advance(0)
+            return unchanged
+        both = places.repeated(self.branches)
+        if both.is_padding is not None:
+            self.cache.hide(both.is_padding)
+        uniforms = places.pick(self.uniforms[scale])
+        drawn = self._drawn(places.pick(inputs), places.pick(residuals), uniforms, scale, both.index)
+        return places.put(drawn, unchanged)
+
+    def _drawn(
+        self,
+        inputs: Tensor | None,
+        residuals: Tensor | None,
+        uniforms: Tensor,
+        scale: int,
+        places: Tensor | None = None,
+    ) -> Tensor:
+        """Bits of the tokens of one scale, or of those at some places (branches * B, A)."""
+        if not self.transformer.config.source_residual:
+            residuals = None
+        repeated = [None if tokens is None else _repeated(tokens, self.branches) for tokens in (inputs, residuals)]
+        logits = self.transformer.step(repeated[0], self.cache, repeated[1], places)
+        conditional, *rest = logits.chunk(self.branches)
+        return self.sampler.bits(self.sampler.guided(conditional, rest[0] if rest else None, scale), uniforms)
+
+    def _leave_guidance(self) -> None:
+        """Go on with the conditional branch alone: with a strength of 1 the other has no say."""
+        self.cache = self.cache.taken(torch.arange(len(self.source), device=self.source.device))
+        self.branches = 1
+
+
+def _merge(quantizer: MultiScaleQuantizer, layout: SequenceLayout) -> int:
+    return quantizer.grids.final[0] // layout.schedule.final[0]
 
 
 def _repeated(tokens: Tensor, branches: int) -> Tensor:

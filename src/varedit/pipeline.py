@@ -5,6 +5,7 @@ Call conventions are those of the field's pipelines (spec "Python pipeline"). Th
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from varedit.images import Picture
 from varedit.precision import compute_device, compute_dtype, set_compute_dtype
 from varedit.requests import EditRequest, edit_requests
 from varedit.results import EditOutput, OutputType, ScaleEvent, check_output_type, merged, typed
+from varedit.reuse import ReuseSettings
 from varedit.runs import EditRun
 from varedit.sampling import PerScale, SamplingSettings
 from varedit.scales import Grid, Template
@@ -160,7 +162,7 @@ class VAREditPipeline:
         Edits of one template run as one batch; each result equals that of the same edit alone.
         """
         outputs: list[tuple[list[int], EditOutput]] = []
-        for places, run in self._runs(requests, options.fit):
+        for places, run in self._runs(requests, options):
             for event in self._events(run, options, output_type, callback_on_step_end):
                 if event.output is not None:
                     outputs.append((places, event.output))
@@ -179,7 +181,7 @@ class VAREditPipeline:
         """
         check_output_type(output_type)
         requests, options = self.requests(image, prompt, **settings)
-        runs = list(self._runs(requests, options.fit))
+        runs = list(self._runs(requests, options))
         if len(runs) > 1:
             raise UsageError("a stream takes images of one aspect ratio; call the pipeline, or stream them one by one")
         return self._typed_events(runs[0][1], options, output_type)
@@ -203,6 +205,7 @@ class VAREditPipeline:
         mask: Any = None,
         restore: bool = True,
         fit: FitMode = "template",
+        reuse: bool | ReuseSettings = False,
         **foreign: Any,
     ) -> tuple[list[EditRequest], RunOptions]:
         """The single edits that a call's arguments mean; what is None takes the model's own default.
@@ -218,6 +221,8 @@ class VAREditPipeline:
             mask: what `load_mask` reads: white may change, black stays; one, or one an edit.
             restore: carry the change to the photograph's own pixels; False gives the decoder's output.
             fit: "template" stretches to the nearest aspect ratio; "square" pads with white, as the released models do.
+            reuse: compute late scales only where the edit is: faster, and everything else stays exactly as it was; an
+                approximation, see `varedit.reuse`. A mask says where the edit may be at most.
             foreign: arguments of other pipelines, refused by name.
         """
         for name in foreign:
@@ -245,17 +250,18 @@ class VAREditPipeline:
             mask=mask,
             size=_size(width, height),
         )
-        return requests, RunOptions(restore=restore, fit=fit)
+        return requests, RunOptions(restore=restore, fit=fit, reuse=_reuse(reuse))
 
-    def _runs(self, requests: list[EditRequest], fit: FitMode) -> Iterator[tuple[list[int], EditRun]]:
+    def _runs(self, requests: list[EditRequest], options: RunOptions) -> Iterator[tuple[list[int], EditRun]]:
         """Group edits by template: (places in the call's order, run)."""
         templates = self.config.templates
         groups: dict[Template, list[int]] = {}
         for place, request in enumerate(requests):
             nearest = templates.nearest(request.picture.height, request.picture.width)
-            groups.setdefault(templates.square if fit == "square" else nearest, []).append(place)
+            groups.setdefault(templates.square if options.fit == "square" else nearest, []).append(place)
         for template, places in groups.items():
-            yield places, EditRun(self.editor, [requests[place] for place in places], template, fit)
+            chosen = [requests[place] for place in places]
+            yield places, EditRun(self.editor, chosen, template, options.fit, options.reuse)
 
     def _events(
         self, run: EditRun, options: RunOptions, output_type: OutputType, callback: StepCallback | None
@@ -321,6 +327,7 @@ class VAREditPipeline:
             "schedule": run.template.name,
             "fit": options.fit,
             "restore": options.restore,
+            "reuse": None if options.reuse is None else dataclasses.asdict(options.reuse),
             "masked": request.mask is not None,
         }
 
@@ -331,6 +338,11 @@ class RunOptions:
 
     restore: bool
     fit: FitMode
+    reuse: ReuseSettings | None
+
+
+def _reuse(given: bool | ReuseSettings) -> ReuseSettings | None:
+    return given if isinstance(given, ReuseSettings) else ReuseSettings() if given else None
 
 
 def _size(width: int | None, height: int | None) -> tuple[int, int] | None:

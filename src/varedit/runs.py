@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from varedit.editor import Editor
 from varedit.fit import Fit, FitMode, fit_picture
-from varedit.generation import GeneratedScale, generate
+from varedit.generation import GeneratedScale, Generation
 from varedit.requests import EditRequest
 from varedit.restore import Restored, restore
+from varedit.reuse import ReuseSettings
 from varedit.sampling import BatchSampler, draw_uniforms
 from varedit.scales import Template
 from varedit.text import Tokens
@@ -36,24 +38,28 @@ class EditRun:
         requests: B edits.
         template: the schedule that all of them use.
         fit: how the photographs are brought to the model's size.
+        reuse: whether, and when, unchanged places reuse the source.
         seconds: time spent in each stage so far.
         notes: per edit, what the user should know of the instruction.
         fits: per edit, the geometry of its photograph.
         source: (B, d, H, W) encoded photographs.
         features: (B, d, H, W) the sum of codes so far.
         bits: the bits of every scale so far, (B, d, h_k, w_k) bool.
+        generation: the scale loop, once it has begun.
     """
 
     editor: Editor
     requests: list[EditRequest]
     template: Template
     fit: FitMode
+    reuse: ReuseSettings | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[tuple[str, ...]] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
     source: Tensor = field(default_factory=lambda: torch.empty(0))
     features: Tensor = field(default_factory=lambda: torch.empty(0))
     bits: list[Tensor] = field(default_factory=list)
+    generation: Generation | None = None
 
     @torch.inference_mode()
     def encode(self) -> None:
@@ -73,10 +79,10 @@ class EditRun:
         schedule = self.template.schedule
         sampler = BatchSampler.of([request.sampling for request in self.requests], len(schedule), self.editor.device)
         with self._timed("text"), torch.inference_mode():
-            text, unconditional = self._read_instructions(needs_guidance=bool((sampler.guidance != 1).any()))
+            text, unconditional = self._read_instructions(needs_guidance=sampler.guided_scales > 0)
         bits = self.editor.config.transformer.token_bits
         drawn = draw_uniforms([request.generator for request in self.requests], schedule.lengths, bits)
-        loop = generate(
+        self.generation = Generation.begin(
             self.editor.transformer,
             self.editor.quantizer(self.template),
             self.editor.layout(self.template),
@@ -85,10 +91,12 @@ class EditRun:
             unconditional,
             sampler,
             [uniforms.to(self.editor.device) for uniforms in drawn],
+            reuse=self.reuse,
+            allowed=self._allowed() if self.reuse is not None else None,
         )
         while True:
             with self._timed("scales"):
-                state = next(loop, None)
+                state = next(self.generation, None)
             if state is None:
                 return
             self.bits.append(state.bits)
@@ -102,12 +110,13 @@ class EditRun:
             return self.editor.decode(self.features).numpy()
 
     def raw(self, decoded: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
-        """The decoder's output (B, 3, h, w) at each photograph's own size; masks limit it."""
+        """The decoder's output (B, 3, h, w) at each photograph's own size; masks and reuse limit it."""
         results = []
-        for request, fit, pixels in zip(self.requests, self.fits, decoded, strict=True):
+        limits = self._limits()
+        for request, limit, fit, pixels in zip(self.requests, limits, self.fits, decoded, strict=True):
             result = fit.undo(pixels)
-            if request.mask is not None:
-                share = request.mask[..., None]
+            if limit is not None:
+                share = limit[..., None]
                 blend = request.picture.rgb * (1 - share) + result * share
                 result = np.rint(blend).astype(np.uint8)
             results.append(result)
@@ -125,11 +134,37 @@ class EditRun:
                     source,
                     result,
                     upsample=fit.resize_to_source,
-                    mask=request.mask,
+                    mask=limit,
                     model_box=fit.model_box,
                 )
-                for request, fit, source, result in zip(self.requests, self.fits, sources, decoded, strict=True)
+                for request, limit, fit, source, result in zip(
+                    self.requests, self._limits(), self.fits, sources, decoded, strict=True
+                )
             ]
+
+    def _allowed(self) -> Tensor | None:
+        """(B, h, w) bool, the tokens of the final grid that the masks touch; None where there is no mask."""
+        if all(request.mask is None for request in self.requests):
+            return None
+        rows = []
+        for request, fit in zip(self.requests, self.fits, strict=True):
+            mask = np.ones(request.picture.rgb.shape[:2], np.float32) if request.mask is None else request.mask
+            touched = torch.from_numpy(fit.to_model(mask) > 0).float()
+            rows.append(F.adaptive_max_pool2d(touched[None], self.template.schedule.final)[0] > 0)
+        return torch.stack(rows).to(self.editor.device)
+
+    def _limits(self) -> list[NDArray[np.float32] | None]:
+        """How far each photograph's pixels may change, (H, W) in [0, 1]: its mask, and what reuse left to change."""
+        masks = [request.mask for request in self.requests]
+        found = None if self.generation is None else self.generation.reuse
+        if found is None:
+            return masks
+        limits: list[NDArray[np.float32] | None] = []
+        for mask, fit, active in zip(masks, self.fits, found.is_active.cpu().numpy(), strict=True):
+            block = (fit.model_height // active.shape[0], fit.model_width // active.shape[1])
+            limit = fit.resize_to_source(np.kron(active, np.ones(block)).astype(np.float32)[None])[0]
+            limits.append(limit if mask is None else limit * mask)
+        return limits
 
     def _read_instructions(self, needs_guidance: bool) -> tuple[TextFeatures, TextFeatures | None]:
         tokens: Tokens = self.editor.text_encoder.tokenize([request.instruction for request in self.requests])

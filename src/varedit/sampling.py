@@ -73,12 +73,14 @@ class BatchSampler:
         guidance, temperature: (B, K) float32.
         top_p: (B,) float32, 1 where it is off.
         greedy: (B,) bool, true where the likelier outcome is taken.
+        guided_scales: how many of the first scales need the second branch: from there on all guidance is 1.
     """
 
     guidance: Tensor
     temperature: Tensor
     top_p: Tensor
     greedy: Tensor
+    guided_scales: int
 
     @classmethod
     def of(cls, settings: Sequence[SamplingSettings], num_scales: int, device: torch.device | str) -> Self:
@@ -91,6 +93,7 @@ class BatchSampler:
             temperature=pairs[..., 1].to(device),
             top_p=torch.tensor(top_p, device=device),
             greedy=torch.tensor(greedy, device=device),
+            guided_scales=max((scale + 1 for scale in range(num_scales) if (pairs[:, scale, 0] != 1).any()), default=0),
         )
 
     def guided(self, conditional: Tensor, unconditional: Tensor | None, scale: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from varedit.autoencoder import Autoencoder
 from varedit.config import EditorConfig
-from varedit.generation import generate
+from varedit.generation import Generation
 from varedit.sampling import BatchSampler, SamplingSettings
 from varedit.scales import ScaleSchedule
 from varedit.text_features import TextFeatures
@@ -66,7 +66,7 @@ class EditorValidation:
         settings = SamplingSettings(guidance=defaults.guidance_scale, temperature=defaults.temperature, greedy=True)
         lengths = frame.layout.schedule.lengths
         bits = self.config.transformer.token_bits
-        scales = generate(
+        scales = Generation.begin(
             parts.transformer,
             frame.quantizer,
             frame.layout,

@@ -88,9 +88,9 @@ class TextPool(nn.Module):
         return self.project(merge_heads(attended).squeeze(1))  # type: ignore[no-any-return]  # nn.Module call
 
 
-def attend_all(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Every query attends to every key; the scale is already in the queries."""
-    return F.scaled_dot_product_attention(q, k, v, scale=1.0)
+def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Every query attends to every key, or to those where mask (B, 1, 1, keys) is true; the scale is in the queries."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
 
 
 def split_keys_values(x: Tensor, linear: nn.Linear, value_bias: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,13 @@
 """Everything that an edit keeps between scales: keys and values of all layers, the text's, the modulations.
 
 Buffers are made once and written in place. Rows [0, S) of a layer belong to the source, rows [S, S + L) to the target
-scales; see `reference` for why a scale's keys are one contiguous run. In the aligned layer of SAR the source's own keys
-and values are kept apart, and rows [0, S) hold their average at the scale in hand.
+scales, as many of them as were computed; see `reference` for why a scale's keys are one contiguous run. In the aligned
+layer of SAR the source's own keys and values are kept apart, and rows [0, S) hold their average at the scale in hand.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,16 +41,31 @@ class LayerCache:
             self.values[:, :, :size] = v
         return attend_source_groups(q, k, v, layout)
 
-    def attend_scale(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, scale: int, layer: int) -> Tensor:
+    def attend_scale(self, q: Tensor, k: Tensor, v: Tensor, cache: EditCache, layer: int) -> Tensor:
         """Store a target scale's keys and values; it attends to the source rows it may see and to all scales so far."""
+        layout, scale = cache.layout, cache.next_scale
         size, visible = layout.num_source, layout.visible(scale, layer)
-        start, end = (size + row for row in layout.target_starts[scale : scale + 2])
+        start, end = size + cache.filled, size + cache.filled + k.shape[2]
         self.keys[:, :, start:end] = k
         self.values[:, :, start:end] = v
         if self.source_keys is not None and self.source_values is not None:
             self.keys[:, :, size - visible : size] = layout.aligned(self.source_keys, scale)
             self.values[:, :, size - visible : size] = layout.aligned(self.source_values, scale)
-        return attend_all(q, self.keys[:, :, size - visible : end], self.values[:, :, size - visible : end])
+        seen = slice(size - visible, end)
+        mask = None if cache.seen is None else cache.seen[..., seen]
+        return attend_all(q, self.keys[:, :, seen], self.values[:, :, seen], mask)
+
+    def taken(self, items: Tensor) -> LayerCache:
+        """The part of some items of the batch, by index, in a cache of their own."""
+        m, text = self.modulation, self.text
+        return LayerCache(
+            keys=self.keys[items],
+            values=self.values[items],
+            text=TextKeysValues(text.keys[items], text.values[items], _taken(text.mask, items)),
+            modulation=Modulation(*(getattr(m, field.name)[items] for field in dataclasses.fields(m))),
+            source_keys=_taken(self.source_keys, items),
+            source_values=_taken(self.source_values, items),
+        )
 
 
 @dataclass(slots=True)
@@ -62,6 +78,8 @@ class EditCache:
         pooled: (B, D) the instruction as one vector, which also is the start token.
         head_modulation: (B, 2, D) scale and shift before the head.
         next_scale: the scale that the next step computes, counted from 0.
+        filled: target rows in use.
+        seen: (B, 1, 1, S + L) false at rows that belong to no token of an item; None while there are none such.
     """
 
     layout: SequenceLayout
@@ -69,6 +87,37 @@ class EditCache:
     pooled: Tensor
     head_modulation: Tensor
     next_scale: int = 0
+    filled: int = 0
+    seen: Tensor | None = None
+
+    def taken(self, items: Tensor) -> EditCache:
+        """A cache of some items of the batch, by index (N,); an item may be taken more than once."""
+        return EditCache(
+            layout=self.layout,
+            layers=[layer.taken(items) for layer in self.layers],
+            pooled=self.pooled[items],
+            head_modulation=self.head_modulation[items],
+            next_scale=self.next_scale,
+            filled=self.filled,
+            seen=_taken(self.seen, items),
+        )
+
+    def advance(self, count: int) -> None:
+        """Note that the scale in hand has filled ``count`` rows."""
+        self.next_scale += 1
+        self.filled += count
+
+    def hide(self, is_padding: Tensor) -> None:
+        """Keep every query from the next rows where is_padding (B, A) is true."""
+        start = self.layout.num_source + self.filled
+        if self.seen is None:
+            rows = self.layout.num_source + self.layout.schedule.num_tokens
+            self.seen = is_padding.new_ones(len(is_padding), 1, 1, rows)
+        self.seen[:, 0, 0, start : start + is_padding.shape[1]] = ~is_padding
+
+
+def _taken(tensor: Tensor | None, items: Tensor) -> Tensor | None:
+    return None if tensor is None else tensor[items]
 
 
 def attend_source_groups(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:

@@ -75,14 +75,14 @@ class VAREditTransformer(nn.Module):
         """
         context = self.read_text(text)
         target = torch.cat((self._start_token(context.pooled), self.token_embed(step_inputs)), dim=1)
-        target = self._place_target(target, layout, range(len(layout.schedule)), residuals)
+        levels = self._level_rows(layout, range(len(layout.schedule)))
+        target = self._place_target(target, levels, residuals)
         x = torch.cat((self._embed_source(source, layout), target), dim=1)
         shared = self._shared_modulation(context)
         for index, block in enumerate(self._blocks()):
             attend = partial(attend_teacher_forced, layout=layout, layer=index)
             run = _recomputed(block) if gradient_checkpointing else block.in_context
             x = run(x, shared, context, layout.rotary, attend)
-        levels = self._level_rows(layout, range(len(layout.schedule)))
         return self._logits(x[:, layout.num_source :], self._head_modulation(context), residuals, levels)
 
     def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
@@ -98,26 +98,31 @@ class VAREditTransformer(nn.Module):
             layers.append(layer)
         return EditCache(layout, layers, context.pooled, self._head_modulation(context))
 
-    def step(self, inputs: Tensor | None, cache: EditCache, residuals: Tensor | None = None) -> Tensor:
-        """Compute the next scale and advance the cache.
+    def step(
+        self, inputs: Tensor | None, cache: EditCache, residuals: Tensor | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """Compute the next scale, or some of its tokens, and advance the cache.
 
         Args:
             inputs: (B, L_k, token bits), the sum of the scales before on this scale's grid; None for the first scale.
             cache: from `prefill`.
             residuals: (B, L_k, token bits) for models with `source_residual`.
+            places: (B, A) which tokens of the scale these are, where inputs and residuals hold A instead of L_k;
+                what is not computed is not seen by later scales either.
 
-        Returns: (B, L_k, token bits, 2) float32 logits.
+        Returns: (B, L_k, token bits, 2) float32 logits, or (B, A, token bits, 2).
         """
         scale, layout = cache.next_scale, cache.layout
         start, end = (layout.num_source + row for row in layout.target_starts[scale : scale + 2])
         rotary = layout.rotary.rows(start, end)
-        tokens = self._start_token(cache.pooled) if inputs is None else self.token_embed(inputs)
-        x = self._place_target(tokens, layout, range(scale, scale + 1), residuals)
-        for index, (block, layer) in enumerate(zip(self._blocks(), cache.layers, strict=True)):
-            attend = partial(layer.attend_scale, layout=layout, scale=scale, layer=index)
-            x = block(x, layer.modulation, layer.text, rotary, attend)
-        cache.next_scale += 1
         levels = self._level_rows(layout, range(scale, scale + 1))
+        if places is not None:
+            rotary, levels = rotary.picked(places), levels[: places.shape[1]]
+        tokens = self._start_token(cache.pooled) if inputs is None else self.token_embed(inputs)
+        x = self._place_target(tokens, levels, residuals)
+        for index, (block, layer) in enumerate(zip(self._blocks(), cache.layers, strict=True)):
+            x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_scale, cache=cache, layer=index))
+        cache.advance(x.shape[1])
         return self._logits(x, cache.head_modulation, residuals, levels)
 
     def unconditional_text(self, lengths: tuple[int, ...]) -> TextFeatures:
@@ -143,8 +148,8 @@ class VAREditTransformer(nn.Module):
         embedded: Tensor = self.token_embed(source) + self.level_embed(levels)
         return embedded
 
-    def _place_target(self, tokens: Tensor, layout: SequenceLayout, scales: range, residuals: Tensor | None) -> Tensor:
-        placed: Tensor = tokens + self.level_embed(self._level_rows(layout, scales))
+    def _place_target(self, tokens: Tensor, levels: Tensor, residuals: Tensor | None) -> Tensor:
+        placed: Tensor = tokens + self.level_embed(levels)
         if self.copy_path is not None:
             placed = placed + self.copy_path.embed(_required(residuals))
         return placed

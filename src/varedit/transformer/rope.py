@@ -26,13 +26,17 @@ class Rotary:
         """The part for tokens start..end-1."""
         return Rotary(self.cos[start:end], self.sin[start:end])
 
+    def picked(self, rows: Tensor) -> Rotary:
+        """The parts for unlike tokens of B items, rows (B, A): cosines and sines (B, 1, A, E // 2), alike for heads."""
+        return Rotary(self.cos[rows].unsqueeze(1), self.sin[rows].unsqueeze(1))
+
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Rotate each channel pair of queries or keys by the angle of its position (RoFormer, 2104.09864, section 3.2.2).
 
     Args:
         x: (B, N, L, E), E even; channels 2i and 2i + 1 form a pair.
-        rotary: L rows of the table.
+        rotary: L rows of the table, for all items alike or `picked` for each.
 
     Returns: (B, N, L, E) float32.
     """
