@@ -7,7 +7,7 @@ that any number of runs may share it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -39,6 +39,7 @@ class EditRun:
         template: the schedule that all of them use.
         fit: how the photographs are brought to the model's size.
         reuse: whether, and when, unchanged places reuse the source.
+        clock: seconds, read at both ends of a stage; one that waits for the device first tells of the stage alone.
         seconds: time spent in each stage so far.
         notes: per edit, what the user should know of the instruction.
         fits: per edit, the geometry of its photograph.
@@ -53,6 +54,7 @@ class EditRun:
     template: Template
     fit: FitMode
     reuse: ReuseSettings | None = None
+    clock: Callable[[], float] = time.perf_counter
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[tuple[str, ...]] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
@@ -80,20 +82,21 @@ class EditRun:
         sampler = BatchSampler.of([request.sampling for request in self.requests], len(schedule), self.editor.device)
         with self._timed("text"), torch.inference_mode():
             text, unconditional = self._read_instructions(needs_guidance=sampler.guided_scales > 0)
-        bits = self.editor.config.transformer.token_bits
-        drawn = draw_uniforms([request.generator for request in self.requests], schedule.lengths, bits)
-        self.generation = Generation.begin(
-            self.editor.transformer,
-            self.editor.quantizer(self.template),
-            self.editor.layout(self.template),
-            self.source,
-            text,
-            unconditional,
-            sampler,
-            [uniforms.to(self.editor.device) for uniforms in drawn],
-            reuse=self.reuse,
-            allowed=self._allowed() if self.reuse is not None else None,
-        )
+        with self._timed("prefill"):
+            bits = self.editor.config.transformer.token_bits
+            drawn = draw_uniforms([request.generator for request in self.requests], schedule.lengths, bits)
+            self.generation = Generation.begin(
+                self.editor.transformer,
+                self.editor.quantizer(self.template),
+                self.editor.layout(self.template),
+                self.source,
+                text,
+                unconditional,
+                sampler,
+                [uniforms.to(self.editor.device) for uniforms in drawn],
+                reuse=self.reuse,
+                allowed=self._allowed() if self.reuse is not None else None,
+            )
         while True:
             with self._timed("scales"):
                 state = next(self.generation, None)
@@ -159,10 +162,12 @@ class EditRun:
         found = None if self.generation is None else self.generation.reuse
         if found is None:
             return masks
+        size = self.editor.config.picture_size(self.template.schedule)
+        still = F.interpolate((~found.is_active).float().unsqueeze(1), size, mode="nearest")
+        open_places = 1 - F.max_pool2d(still, 3, stride=1, padding=1)  # the seam lies within what was computed
         limits: list[NDArray[np.float32] | None] = []
-        for mask, fit, active in zip(masks, self.fits, found.is_active.cpu().numpy(), strict=True):
-            block = (fit.model_height // active.shape[0], fit.model_width // active.shape[1])
-            limit = fit.resize_to_source(np.kron(active, np.ones(block)).astype(np.float32)[None])[0]
+        for mask, fit, item in zip(masks, self.fits, open_places.cpu().numpy(), strict=True):
+            limit = fit.resize_to_source(item)[0]
             limits.append(limit if mask is None else limit * mask)
         return limits
 
@@ -183,6 +188,6 @@ class EditRun:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = self.clock()
         yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + self.clock() - start
