@@ -114,36 +114,40 @@ class EditRun:
 
     def raw(self, decoded: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
         """The decoder's output (B, 3, h, w) at each photograph's own size; masks and reuse limit it."""
-        results = []
-        limits = self._limits()
-        for request, limit, fit, pixels in zip(self.requests, limits, self.fits, decoded, strict=True):
-            result = fit.undo(pixels)
-            if limit is not None:
-                share = limit[..., None]
-                blend = request.picture.rgb * (1 - share) + result * share
-                result = np.rint(blend).astype(np.uint8)
-            results.append(result)
-        return results
+        return [self.raw_item(item, pixels) for item, pixels in enumerate(decoded)]
+
+    def raw_item(self, item: int, decoded: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The same for one edit, (3, h, w)."""
+        result, limit = self.fits[item].undo(decoded), self._limit(item)
+        if limit is None:
+            return result
+        share = limit[..., None]
+        blend = self.requests[item].picture.rgb * (1 - share) + result * share
+        return np.rint(blend).astype(np.uint8)
+
+    def unedited(self) -> NDArray[np.float32]:
+        """What the decoder makes of the photographs as they are, (B, 3, h, w) in [-1, 1]."""
+        with self._timed("decode"), torch.inference_mode():
+            features = self.editor.quantizer(self.template).encode(self.source).running[-1]
+            return self.editor.decode(features).numpy()
 
     def restored(self, decoded: NDArray[np.float32]) -> list[Restored]:
         """The change that the decoder's output (B, 3, h, w) shows, carried to each photograph's own pixels."""
-        with self._timed("decode"), torch.inference_mode():
-            unedited = self.editor.quantizer(self.template).encode(self.source).running[-1]
-            sources = self.editor.decode(unedited).numpy()
+        unedited = self.unedited()
         with self._timed("restore"):
-            return [
-                restore(
-                    request.picture.rgb,
-                    source,
-                    result,
-                    upsample=fit.resize_to_source,
-                    mask=limit,
-                    model_box=fit.model_box,
-                )
-                for request, limit, fit, source, result in zip(
-                    self.requests, self._limits(), self.fits, sources, decoded, strict=True
-                )
-            ]
+            return [self.restored_item(item, unedited[item], decoded[item]) for item in range(len(self.requests))]
+
+    def restored_item(self, item: int, unedited: NDArray[np.float32], decoded: NDArray[np.float32]) -> Restored:
+        """The same for one edit, from both decoded pictures (3, h, w); any number of threads may do so."""
+        fit = self.fits[item]
+        return restore(
+            self.requests[item].picture.rgb,
+            unedited,
+            decoded,
+            upsample=fit.resize_to_source,
+            mask=self._limit(item),
+            model_box=fit.model_box,
+        )
 
     def _allowed(self) -> Tensor | None:
         """(B, h, w) bool, the tokens of the final grid that the masks touch; None where there is no mask."""
@@ -156,20 +160,16 @@ class EditRun:
             rows.append(F.adaptive_max_pool2d(touched[None], self.template.schedule.final)[0] > 0)
         return torch.stack(rows).to(self.editor.device)
 
-    def _limits(self) -> list[NDArray[np.float32] | None]:
-        """How far each photograph's pixels may change, (H, W) in [0, 1]: its mask, and what reuse left to change."""
-        masks = [request.mask for request in self.requests]
+    def _limit(self, item: int) -> NDArray[np.float32] | None:
+        """How far a photograph's pixels may change, (H, W) in [0, 1]: its mask, and what reuse left to change."""
+        mask, fit = self.requests[item].mask, self.fits[item]
         found = None if self.generation is None else self.generation.reuse
         if found is None:
-            return masks
-        size = self.editor.config.picture_size(self.template.schedule)
-        still = F.interpolate((~found.is_active).float().unsqueeze(1), size, mode="nearest")
-        open_places = 1 - F.max_pool2d(still, 3, stride=1, padding=1)  # the seam lies within what was computed
-        limits: list[NDArray[np.float32] | None] = []
-        for mask, fit, item in zip(masks, self.fits, open_places.cpu().numpy(), strict=True):
-            limit = fit.resize_to_source(item)[0]
-            limits.append(limit if mask is None else limit * mask)
-        return limits
+            return mask
+        active = found.is_active[item].cpu().numpy()
+        block = (fit.model_height // active.shape[0], fit.model_width // active.shape[1])
+        limit = fit.resize_to_source(np.kron(active, np.ones(block)).astype(np.float32)[None])[0]
+        return limit if mask is None else limit * mask
 
     def _read_instructions(self, needs_guidance: bool) -> tuple[TextFeatures, TextFeatures | None]:
         tokens: Tokens = self.editor.text_encoder.tokenize([request.instruction for request in self.requests])
