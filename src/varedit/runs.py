@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from varedit.candidates import ONE_CANDIDATE, CandidateChoice, best_beginning
 from varedit.editor import Editor
 from varedit.fit import Fit, FitMode, fit_picture
 from varedit.generation import GeneratedScale, Generation
@@ -39,6 +40,7 @@ class EditRun:
         template: the schedule that all of them use.
         fit: how the photographs are brought to the model's size.
         reuse: whether, and when, unchanged places reuse the source.
+        choice: how many candidates each edit has, and what chooses among them.
         clock: seconds, read at both ends of a stage; one that waits for the device first tells of the stage alone.
         seconds: time spent in each stage so far.
         notes: per edit, what the user should know of the instruction.
@@ -46,6 +48,7 @@ class EditRun:
         source: (B, d, H, W) encoded photographs.
         features: (B, d, H, W) the sum of codes so far.
         bits: the bits of every scale so far, (B, d, h_k, w_k) bool.
+        seeds: per edit, the one that its result came from.
         generation: the scale loop, once it has begun.
     """
 
@@ -54,6 +57,7 @@ class EditRun:
     template: Template
     fit: FitMode
     reuse: ReuseSettings | None = None
+    choice: CandidateChoice = ONE_CANDIDATE
     clock: Callable[[], float] = time.perf_counter
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[tuple[str, ...]] = field(default_factory=list)
@@ -61,6 +65,7 @@ class EditRun:
     source: Tensor = field(default_factory=lambda: torch.empty(0))
     features: Tensor = field(default_factory=lambda: torch.empty(0))
     bits: list[Tensor] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
     generation: Generation | None = None
 
     @torch.inference_mode()
@@ -97,6 +102,15 @@ class EditRun:
                 reuse=self.reuse,
                 allowed=self._allowed() if self.reuse is not None else None,
             )
+        self.seeds = [request.seed for request in self.requests]
+        if self.choice.count > 1:
+            with self._timed("candidates"):
+                best = best_beginning(self.editor, self.template, self.generation, self.requests, self.choice)
+            self.seeds, self.generation = best.seeds, best.generation
+            for state in best.scales:
+                self.bits.append(state.bits)
+                self.features = state.features
+                yield state
         while True:
             with self._timed("scales"):
                 state = next(self.generation, None)
@@ -114,16 +128,13 @@ class EditRun:
 
     def raw(self, decoded: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
         """The decoder's output (B, 3, h, w) at each photograph's own size; masks and reuse limit it."""
-        return [self.raw_item(item, pixels) for item, pixels in enumerate(decoded)]
+        return [item.raw() for item in self.in_model_size(decoded, None)]
 
-    def raw_item(self, item: int, decoded: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The same for one edit, (3, h, w)."""
-        result, limit = self.fits[item].undo(decoded), self._limit(item)
-        if limit is None:
-            return result
-        share = limit[..., None]
-        blend = self.requests[item].picture.rgb * (1 - share) + result * share
-        return np.rint(blend).astype(np.uint8)
+    def restored(self, decoded: NDArray[np.float32]) -> list[Restored]:
+        """The change that the decoder's output (B, 3, h, w) shows, carried to each photograph's own pixels."""
+        unedited = self.unedited()
+        with self._timed("restore"):
+            return [item.restored() for item in self.in_model_size(decoded, unedited)]
 
     def unedited(self) -> NDArray[np.float32]:
         """What the decoder makes of the photographs as they are, (B, 3, h, w) in [-1, 1]."""
@@ -131,23 +142,20 @@ class EditRun:
             features = self.editor.quantizer(self.template).encode(self.source).running[-1]
             return self.editor.decode(features).numpy()
 
-    def restored(self, decoded: NDArray[np.float32]) -> list[Restored]:
-        """The change that the decoder's output (B, 3, h, w) shows, carried to each photograph's own pixels."""
-        unedited = self.unedited()
-        with self._timed("restore"):
-            return [self.restored_item(item, unedited[item], decoded[item]) for item in range(len(self.requests))]
-
-    def restored_item(self, item: int, unedited: NDArray[np.float32], decoded: NDArray[np.float32]) -> Restored:
-        """The same for one edit, from both decoded pictures (3, h, w); any number of threads may do so."""
-        fit = self.fits[item]
-        return restore(
-            self.requests[item].picture.rgb,
-            unedited,
-            decoded,
-            upsample=fit.resize_to_source,
-            mask=self._limit(item),
-            model_box=fit.model_box,
-        )
+    def in_model_size(self, decoded: NDArray[np.float32], unedited: NDArray[np.float32] | None) -> list[InModelSize]:
+        """The single edits, of which each can be brought to its photograph's size without the others or the model."""
+        open_places = self._open_places()
+        return [
+            InModelSize(
+                photograph=request.picture.rgb,
+                fit=self.fits[item],
+                mask=request.mask,
+                open_places=None if open_places is None else open_places[item],
+                result=decoded[item],
+                unedited=None if unedited is None else unedited[item],
+            )
+            for item, request in enumerate(self.requests)
+        ]
 
     def _allowed(self) -> Tensor | None:
         """(B, h, w) bool, the tokens of the final grid that the masks touch; None where there is no mask."""
@@ -160,16 +168,15 @@ class EditRun:
             rows.append(F.adaptive_max_pool2d(touched[None], self.template.schedule.final)[0] > 0)
         return torch.stack(rows).to(self.editor.device)
 
-    def _limit(self, item: int) -> NDArray[np.float32] | None:
-        """How far a photograph's pixels may change, (H, W) in [0, 1]: its mask, and what reuse left to change."""
-        mask, fit = self.requests[item].mask, self.fits[item]
+    def _open_places(self) -> NDArray[np.float32] | None:
+        """(B, 1, h, w) in [0, 1], where reuse left something to change; None without reuse."""
         found = None if self.generation is None else self.generation.reuse
         if found is None:
-            return mask
-        active = found.is_active[item].cpu().numpy()
-        block = (fit.model_height // active.shape[0], fit.model_width // active.shape[1])
-        limit = fit.resize_to_source(np.kron(active, np.ones(block)).astype(np.float32)[None])[0]
-        return limit if mask is None else limit * mask
+            return None
+        size = self.editor.config.picture_size(self.template.schedule)
+        still = F.interpolate((~found.is_active).float().unsqueeze(1), size, mode="nearest")
+        open_places = 1 - F.max_pool2d(still, 3, stride=1, padding=1)  # the seam lies within what was computed
+        return open_places.cpu().numpy()
 
     def _read_instructions(self, needs_guidance: bool) -> tuple[TextFeatures, TextFeatures | None]:
         tokens: Tokens = self.editor.text_encoder.tokenize([request.instruction for request in self.requests])
@@ -191,3 +198,51 @@ class EditRun:
         start = self.clock()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + self.clock() - start
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InModelSize:
+    """One edit as the decoder shows it, and all that brings it to its photograph. Holds nothing of the model.
+
+    Attributes:
+        photograph: (H, W, 3).
+        fit: between both sizes.
+        mask: (H, W) in [0, 1], 1 where the photograph may change; None allows everything.
+        open_places: (1, h, w) in [0, 1], 0 where reuse kept the source; None without reuse.
+        result: (3, h, w) in [-1, 1], the decoded edit.
+        unedited: the decoded source, likewise; None for an edit that is not restored.
+    """
+
+    photograph: NDArray[np.uint8]
+    fit: Fit
+    mask: NDArray[np.float32] | None
+    open_places: NDArray[np.float32] | None
+    result: NDArray[np.float32]
+    unedited: NDArray[np.float32] | None
+
+    def raw(self) -> NDArray[np.uint8]:
+        """(H, W, 3) of the decoder's own picture, within the mask."""
+        result, limit = self.fit.undo(self.result), self._limit()
+        if limit is None:
+            return result
+        share = limit[..., None]
+        return np.rint(self.photograph * (1 - share) + result * share).astype(np.uint8)
+
+    def restored(self) -> Restored:
+        """The change carried to the photograph's own pixels."""
+        assert self.unedited is not None, "this edit was not to be restored"
+        return restore(
+            self.photograph,
+            self.unedited,
+            self.result,
+            upsample=self.fit.resize_to_source,
+            mask=self._limit(),
+            model_box=self.fit.model_box,
+        )
+
+    def _limit(self) -> NDArray[np.float32] | None:
+        """How far each pixel of the photograph may change, (H, W) in [0, 1]; None: freely."""
+        if self.open_places is None:
+            return self.mask
+        limit = self.fit.resize_to_source(self.open_places)[0]
+        return limit if self.mask is None else limit * self.mask
