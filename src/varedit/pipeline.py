@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -26,7 +27,7 @@ from varedit.precision import compute_device, compute_dtype, set_compute_dtype
 from varedit.requests import EditRequest, edit_requests
 from varedit.results import EditOutput, OutputType, ScaleEvent, check_output_type, merged, typed
 from varedit.reuse import ReuseSettings
-from varedit.runs import EditRun
+from varedit.runs import EditRun, InModelSize
 from varedit.sampling import PerScale, SamplingSettings
 from varedit.scales import Grid, Template
 
@@ -170,6 +171,19 @@ class VAREditPipeline:
         output.images = typed(output.images, output_type)
         return output
 
+    def begin(self, requests: list[EditRequest], options: RunOptions) -> list[Callable[[], EditOutput]]:
+        """The model's part of `edit`. Calling entry i, on any thread, restores edit i and returns its output alone.
+
+        So one batch can be restored while the model draws the next.
+        """
+        unfinished: dict[int, Callable[[], EditOutput]] = {}
+        for places, run in self._runs(requests, options):
+            run.encode()
+            for _ in run.scales():
+                pass
+            unfinished |= zip(places, self._unfinished(run, options), strict=True)
+        return [unfinished[place] for place in range(len(requests))]
+
     def stream(
         self, image: Images, prompt: str | Sequence[str], *, output_type: OutputType = "pil", **settings: Any
     ) -> Iterator[ScaleEvent]:
@@ -252,13 +266,18 @@ class VAREditPipeline:
         )
         return requests, RunOptions(restore=restore, fit=fit, reuse=_reuse(reuse))
 
+    def template(self, request: EditRequest, options: RunOptions) -> Template:
+        """The template that an edit falls to; edits of one template can share a batch."""
+        templates = self.config.templates
+        if options.fit == "square":
+            return templates.square
+        return templates.nearest(request.picture.height, request.picture.width)
+
     def _runs(self, requests: list[EditRequest], options: RunOptions) -> Iterator[tuple[list[int], EditRun]]:
         """Group edits by template: (places in the call's order, run)."""
-        templates = self.config.templates
         groups: dict[Template, list[int]] = {}
         for place, request in enumerate(requests):
-            nearest = templates.nearest(request.picture.height, request.picture.width)
-            groups.setdefault(templates.square if options.fit == "square" else nearest, []).append(place)
+            groups.setdefault(self.template(request, options), []).append(place)
         for template, places in groups.items():
             chosen = [requests[place] for place in places]
             yield places, EditRun(self.editor, chosen, template, options.fit, options.reuse)
@@ -290,24 +309,41 @@ class VAREditPipeline:
             yield event
 
     def _finished(self, run: EditRun, options: RunOptions, output_type: OutputType) -> EditOutput:
-        images: list[Any]
-        change_maps: list[Image.Image | None] = [None] * len(run.requests)
+        items = range(len(run.requests))
         if output_type == "bits":
-            images = [[bits[item : item + 1] for bits in run.bits] for item in range(len(run.requests))]
-        elif options.restore:
-            restored = run.restored(run.decoded())
-            images = [result.rgb for result in restored]
-            change_maps = [Image.fromarray(result.change) for result in restored]
-        else:
-            images = list(run.raw(run.decoded()))
+            images = [[bits[item : item + 1] for bits in run.bits] for item in items]
+            return self._output(run, options, items, images, [None] * len(images))
+        decoded = run.decoded()
+        if not options.restore:
+            return self._output(run, options, items, run.raw(decoded), [None] * len(items))
+        restored = run.restored(decoded)
+        changes = [Image.fromarray(result.change) for result in restored]
+        return self._output(run, options, items, [result.rgb for result in restored], changes)
+
+    def _unfinished(self, run: EditRun, options: RunOptions) -> list[Callable[[], EditOutput]]:
+        """Decode a run; what is returned finishes one edit each and holds on to nothing of the model."""
+        decoded = run.decoded()
+        edits = run.in_model_size(decoded, run.unedited() if options.restore else None)
+        outputs = [self._output(run, options, [item], [], []) for item in range(len(edits))]
+        return [partial(_finished, edit, output) for edit, output in zip(edits, outputs, strict=True)]
+
+    def _output(
+        self,
+        run: EditRun,
+        options: RunOptions,
+        items: Sequence[int],
+        images: list[Any],
+        change_maps: Sequence[Image.Image | None],
+    ) -> EditOutput:
+        """What some edits of a run return."""
         return EditOutput(
             images=images,
-            seeds=[request.seed for request in run.requests],
-            change_maps=change_maps,
-            schedules=[run.template.schedule] * len(images),
+            seeds=[run.requests[item].seed for item in items],
+            change_maps=list(change_maps),
+            schedules=[run.template.schedule] * len(items),
             timings=dict(run.seconds),
-            settings=[self._settings(request, run, options) for request in run.requests],
-            notes=run.notes,
+            settings=[self._settings(run.requests[item], run, options) for item in items],
+            notes=[run.notes[item] for item in items],
         )
 
     def _settings(self, request: EditRequest, run: EditRun, options: RunOptions) -> dict[str, Any]:
@@ -330,6 +366,15 @@ class VAREditPipeline:
             "reuse": None if options.reuse is None else dataclasses.asdict(options.reuse),
             "masked": request.mask is not None,
         }
+
+
+def _finished(edit: InModelSize, output: EditOutput) -> EditOutput:
+    """The output of one edit, with its picture."""
+    if edit.unedited is None:
+        return dataclasses.replace(output, images=typed([edit.raw()], "pil"), change_maps=[None])
+    restored = edit.restored()
+    changes: list[Image.Image | None] = [Image.fromarray(restored.change)]
+    return dataclasses.replace(output, images=typed([restored.rgb], "pil"), change_maps=changes)
 
 
 @dataclass(frozen=True)
