@@ -5,9 +5,10 @@ Knows models and tensors; nothing of images, files or prompts. Spec "Generation"
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -37,6 +38,20 @@ class GeneratedScale:
     features: Tensor
 
 
+class DrawObserver(Protocol):
+    """What wants to see how the bits of a scale came about."""
+
+    def __call__(self, conditional: Tensor, unconditional: Tensor | None, bits: Tensor, scale: int) -> None:
+        """Told of one draw.
+
+        Args:
+            conditional, unconditional: logits (B, L_k, token bits, 2) of the guidance branches that ran.
+            bits: (B, L_k, token bits) bool, as drawn.
+            scale: counted from 0.
+        """
+        ...
+
+
 @dataclass
 class Generation(Iterator[GeneratedScale]):
     """A batch of edits under way: iterating draws scale after scale; the last one's features go to the decoder.
@@ -50,6 +65,7 @@ class Generation(Iterator[GeneratedScale]):
         branches: 2 while there is guidance, then 1.
         reuse_settings: whether, and when, unchanged places are reused.
         allowed: (B, h_K, w_K) bool on the final token grid, where reuse lets the target change; None is everywhere.
+        observer: is shown every draw; None shows it to nobody.
         reuse: what was found to be unchanged, once it was.
         state: the scale drawn last.
     """
@@ -64,6 +80,7 @@ class Generation(Iterator[GeneratedScale]):
     branches: int
     reuse_settings: ReuseSettings | None = None
     allowed: Tensor | None = None
+    observer: DrawObserver | None = None
     reuse: Reuse | None = None
     state: GeneratedScale | None = None
 
@@ -104,7 +121,7 @@ class Generation(Iterator[GeneratedScale]):
         scale, schedule = self.cache.next_scale, self.layout.schedule
         if scale == len(schedule):
             raise StopIteration
-        features = torch.zeros_like(self.source) if self.state is None else self.state.features
+        features = self.features
         if self.branches == 2 and scale >= self.sampler.guided_scales:
             self._leave_guidance()
         if self.reuse_settings is not None and scale == self.reuse_settings.begins(schedule):
@@ -116,6 +133,34 @@ class Generation(Iterator[GeneratedScale]):
             features = self.reuse.settle(features)
         self.state = GeneratedScale(scale, bits, features)
         return self.state
+
+    @property
+    def features(self) -> Tensor:
+        """(B, d, H, W) the sum of codes so far."""
+        return torch.zeros_like(self.source) if self.state is None else self.state.features
+
+    def taken(self, items: Tensor, uniforms: Sequence[Tensor], scales: int | None = None) -> Generation:
+        """The edits ``items`` (N,) of the batch, by index, going on from here with draws of their own.
+
+        One may be taken more than once, to be carried on with several seeds, before reuse has begun.
+
+        Args:
+            uniforms: K tensors (N, L_k, token bits).
+            scales: the first scales, as many as it will draw; None is all.
+        """
+        state = self.state
+        if state is not None:
+            state = GeneratedScale(state.index, state.bits[items], state.features[items])
+        branches = [items + branch * len(self.source) for branch in range(self.branches)]
+        return dataclasses.replace(
+            self,
+            source=self.source[items],
+            sampler=self.sampler.taken(items),
+            uniforms=uniforms,
+            cache=self.cache.taken(torch.cat(branches), scales),
+            allowed=None if self.allowed is None else self.allowed[items],
+            state=state,
+        )
 
     def _tokens(self, features: Tensor, scale: int) -> Tensor:
         """The bits of one scale (B, L_k, token bits) bool, from the sum before it."""
@@ -153,7 +198,11 @@ class Generation(Iterator[GeneratedScale]):
         repeated = [None if tokens is None else _repeated(tokens, self.branches) for tokens in (inputs, residuals)]
         logits = self.transformer.step(repeated[0], self.cache, repeated[1], places)
         conditional, *rest = logits.chunk(self.branches)
-        return self.sampler.bits(self.sampler.guided(conditional, rest[0] if rest else None, scale), uniforms)
+        unconditional = rest[0] if rest else None
+        bits = self.sampler.bits(self.sampler.guided(conditional, unconditional, scale), uniforms)
+        if self.observer is not None:
+            self.observer(conditional, unconditional, bits, scale)
+        return bits
 
     def _leave_guidance(self) -> None:
         """Go on with the conditional branch alone: with a strength of 1 the other has no say."""

@@ -17,12 +17,14 @@ from PIL import Image
 from torch import Tensor
 
 from varedit import __version__
+from varedit.candidates import CandidateChoice, Ranker, rank_by_guidance
 from varedit.config import EditorConfig
 from varedit.editor import Editor
 from varedit.errors import UsageError
 from varedit.fit import FitMode
 from varedit.hub import find_model
 from varedit.images import Picture
+from varedit.low_bit import StoredWeights
 from varedit.precision import compute_device, compute_dtype, set_compute_dtype
 from varedit.requests import EditRequest, edit_requests
 from varedit.results import EditOutput, OutputType, ScaleEvent, check_output_type, merged, typed
@@ -67,6 +69,9 @@ class VAREditPipeline:
         *,
         dtype: str | torch.dtype = "auto",
         device: str | torch.device = "auto",
+        weights: StoredWeights = "full",
+        offload_text: bool = False,
+        compile: bool = False,
         **download: Any,
     ) -> Self:
         """Load a model.
@@ -75,13 +80,35 @@ class VAREditPipeline:
             source: a model folder, ``owner/name`` on the hub, or None for the model inside the package.
             dtype: compute type; "auto" is bfloat16 (or float16) on CUDA and float32 elsewhere.
             device: "auto", "cpu", "cuda", "cuda:1", "mps" or a torch device.
+            weights: "int8" and "fp8" hold the matrices of all blocks in 8 bits; results change a little.
+            offload_text: keep the text encoder's weights in memory only while it reads an instruction.
+            compile: run the blocks through torch.compile; the first edit of each aspect ratio then takes minutes, see
+                `warm_up`.
             download: revision, token, cache_dir, local_files_only, force_download, for hub models.
 
-        Raises: ModelError, ConfigError, UsageError.
+        Raises: ModelError, ConfigError, UsageError; MissingExtra where 8 bits need torchao.
         """
         chosen = compute_device(device)
         found = find_model(source, **download)
-        return cls(Editor.load(found.folder, chosen, compute_dtype(dtype, chosen)), revision=found.revision)
+        editor = Editor.load(
+            found.folder, chosen, compute_dtype(dtype, chosen), weights=weights, offload_text=offload_text
+        )
+        if compile:
+            from varedit.compiled import compile_blocks  # it imports torch's compiler, which takes seconds
+
+            compile_blocks(editor.transformer)
+        return cls(editor, revision=found.revision)
+
+    def warm_up(
+        self, image: ImageSource | Picture, on_scale: Callable[[int, int], None] = lambda done, total: None
+    ) -> None:
+        """Edit an image for nothing, so that later edits of its aspect ratio find their blocks compiled.
+
+        Args:
+            on_scale: told (scales done, scales in all).
+        """
+        for event in self.stream(image, "warm up", seed=0, output_type="bits"):
+            on_scale(event.index + 1, event.total)
 
     def save_pretrained(self, folder: str | Path, *, max_shard_size: str = "5GB") -> None:
         """Write a model folder that `from_pretrained` reads. Raises OutputError."""
@@ -105,8 +132,9 @@ class VAREditPipeline:
     def to(self, target: str | torch.device | torch.dtype) -> Self:
         """Move to a device, or change the compute type."""
         if isinstance(target, torch.dtype):
+            self.editor.check_full_weights("changed to another precision")
             set_compute_dtype(self.editor.transformer, self.editor.autoencoder, compute_dtype(target, self.device))
-            self.editor.text_encoder.to(target)
+            self.editor.text_encoder.to_compute_type(target)
         else:
             self.editor.to(compute_device(target))
         return self
@@ -220,6 +248,8 @@ class VAREditPipeline:
         restore: bool = True,
         fit: FitMode = "template",
         reuse: bool | ReuseSettings = False,
+        candidates: int = 1,
+        ranker: Ranker = rank_by_guidance,
         **foreign: Any,
     ) -> tuple[list[EditRequest], RunOptions]:
         """The single edits that a call's arguments mean; what is None takes the model's own default.
@@ -237,6 +267,9 @@ class VAREditPipeline:
             fit: "template" stretches to the nearest aspect ratio; "square" pads with white, as the released models do.
             reuse: compute late scales only where the edit is: faster, and everything else stays exactly as it was; an
                 approximation, see `varedit.reuse`. A mask says where the edit may be at most.
+            candidates: how many seeds are carried through the coarse scales; the best of them is finished, and its seed
+                is the one that the output tells.
+            ranker: what chooses, see `varedit.candidates`.
             foreign: arguments of other pipelines, refused by name.
         """
         for name in foreign:
@@ -264,7 +297,10 @@ class VAREditPipeline:
             mask=mask,
             size=_size(width, height),
         )
-        return requests, RunOptions(restore=restore, fit=fit, reuse=_reuse(reuse))
+        choice = CandidateChoice(candidates, ranker)
+        if candidates > 1 and generator is not None:
+            raise UsageError("candidates draw their seeds from a seed; give seed instead of generator")
+        return requests, RunOptions(restore=restore, fit=fit, reuse=_reuse(reuse), choice=choice)
 
     def template(self, request: EditRequest, options: RunOptions) -> Template:
         """The template that an edit falls to; edits of one template can share a batch."""
@@ -280,11 +316,13 @@ class VAREditPipeline:
             groups.setdefault(self.template(request, options), []).append(place)
         for template, places in groups.items():
             chosen = [requests[place] for place in places]
-            yield places, EditRun(self.editor, chosen, template, options.fit, options.reuse)
+            yield places, EditRun(self.editor, chosen, template, options.fit, options.reuse, options.choice)
 
     def _events(
         self, run: EditRun, options: RunOptions, output_type: OutputType, callback: StepCallback | None
     ) -> Iterator[ScaleEvent]:
+        if callback is not None and options.choice.count > 1:
+            raise UsageError("candidates have gone through their first scales unseen; use them without a callback")
         run.encode()
         schedule = run.template.schedule
         for state in run.scales():
@@ -338,15 +376,16 @@ class VAREditPipeline:
         """What some edits of a run return."""
         return EditOutput(
             images=images,
-            seeds=[run.requests[item].seed for item in items],
+            seeds=[run.seeds[item] for item in items],
             change_maps=list(change_maps),
             schedules=[run.template.schedule] * len(items),
             timings=dict(run.seconds),
-            settings=[self._settings(run.requests[item], run, options) for item in items],
+            settings=[self._settings(run, item, options) for item in items],
             notes=[run.notes[item] for item in items],
         )
 
-    def _settings(self, request: EditRequest, run: EditRun, options: RunOptions) -> dict[str, Any]:
+    def _settings(self, run: EditRun, item: int, options: RunOptions) -> dict[str, Any]:
+        request = run.requests[item]
         sampling = request.sampling
         return {
             "version": __version__,
@@ -354,7 +393,7 @@ class VAREditPipeline:
             "revision": self.revision,
             "instruction": request.instruction,
             "negative_prompt": request.negative,
-            "seed": request.seed,
+            "seed": run.seeds[item],
             "guidance_scale": sampling.guidance,
             "temperature": sampling.temperature,
             "top_k": sampling.top_k,
@@ -384,6 +423,7 @@ class RunOptions:
     restore: bool
     fit: FitMode
     reuse: ReuseSettings | None
+    choice: CandidateChoice
 
 
 def _reuse(given: bool | ReuseSettings) -> ReuseSettings | None:

@@ -96,6 +96,11 @@ class BatchSampler:
             guided_scales=max((scale + 1 for scale in range(num_scales) if (pairs[:, scale, 0] != 1).any()), default=0),
         )
 
+    def taken(self, items: Tensor) -> BatchSampler:
+        """The settings of some edits, by index (N,); one may be taken more than once."""
+        rows = (part[items] for part in (self.guidance, self.temperature, self.top_p, self.greedy))
+        return BatchSampler(*rows, self.guided_scales)
+
     def guided(self, conditional: Tensor, unconditional: Tensor | None, scale: int) -> Tensor:
         """Logits (B, L, d, 2) after temperature and guidance; without an unconditional branch guidance is 1."""
         temperature = self.temperature[:, scale, None, None, None]

@@ -145,6 +145,8 @@ def call_settings(request: Request, picture: Picture, seed: int) -> dict[str, An
         "guidance_scale": request.guidance,
         "temperature": request.temperature,
         "greedy": request.greedy,
+        "reuse": request.reuse,
+        "candidates": request.candidates,
         "seed": seed,
         "restore": request.restore,
         "mask": mask,

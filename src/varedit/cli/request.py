@@ -29,6 +29,8 @@ class Request:
     guidance: float | None  # None: the model's own, as for temperature
     temperature: float | None
     greedy: bool
+    reuse: bool
+    candidates: int
     restore: bool
     fit: str
     force: bool
@@ -89,6 +91,19 @@ _OPTIONS = (
         help="How freely details are drawn; lower is safer.  [default: the model's]",
     ),
     click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them."),
+    click.option(
+        "--reuse",
+        is_flag=True,
+        help="Compute fine scales only where the edit is: faster, an approximation; all else stays exactly as it was.",
+    ),
+    click.option(
+        "--candidates",
+        type=click.IntRange(1, 64),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Begin with N seeds and finish the most promising.",
+    ),
     click.option(
         "--mask",
         type=click.Path(path_type=Path),

@@ -55,12 +55,12 @@ class LayerCache:
         mask = None if cache.seen is None else cache.seen[..., seen]
         return attend_all(q, self.keys[:, :, seen], self.values[:, :, seen], mask)
 
-    def taken(self, items: Tensor) -> LayerCache:
-        """The part of some items of the batch, by index, in a cache of their own."""
+    def taken(self, items: Tensor, used: int, capacity: int) -> LayerCache:
+        """Some items of the batch, by index, with the rows in use, in a cache of its own of ``capacity`` rows."""
         m, text = self.modulation, self.text
         return LayerCache(
-            keys=self.keys[items],
-            values=self.values[items],
+            keys=_rows_taken(self.keys, items, used, capacity),
+            values=_rows_taken(self.values, items, used, capacity),
             text=TextKeysValues(text.keys[items], text.values[items], _taken(text.mask, items)),
             modulation=Modulation(*(getattr(m, field.name)[items] for field in dataclasses.fields(m))),
             source_keys=_taken(self.source_keys, items),
@@ -90,11 +90,17 @@ class EditCache:
     filled: int = 0
     seen: Tensor | None = None
 
-    def taken(self, items: Tensor) -> EditCache:
-        """A cache of some items of the batch, by index (N,); an item may be taken more than once."""
+    def taken(self, items: Tensor, scales: int | None = None) -> EditCache:
+        """A cache of some items of the batch, by index (N,); an item may be taken more than once.
+
+        Args:
+            scales: how many scales, counted from the first, it must have room for; None is all.
+        """
+        size, schedule = self.layout.num_source, self.layout.schedule
+        capacity = size + (schedule if scales is None else schedule.first(scales)).num_tokens
         return EditCache(
             layout=self.layout,
-            layers=[layer.taken(items) for layer in self.layers],
+            layers=[layer.taken(items, size + self.filled, capacity) for layer in self.layers],
             pooled=self.pooled[items],
             head_modulation=self.head_modulation[items],
             next_scale=self.next_scale,
@@ -114,6 +120,12 @@ class EditCache:
             rows = self.layout.num_source + self.layout.schedule.num_tokens
             self.seen = is_padding.new_ones(len(is_padding), 1, 1, rows)
         self.seen[:, 0, 0, start : start + is_padding.shape[1]] = ~is_padding
+
+
+def _rows_taken(buffer: Tensor, items: Tensor, used: int, capacity: int) -> Tensor:
+    rows = buffer.new_empty(len(items), buffer.shape[1], capacity, buffer.shape[3])
+    rows[:, :, :used] = buffer[items, :, :used]
+    return rows
 
 
 def _taken(tensor: Tensor | None, items: Tensor) -> Tensor | None:
