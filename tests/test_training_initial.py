@@ -11,10 +11,12 @@ from click.testing import CliRunner
 from torch.testing import assert_close
 
 from tests.training_toys import DATA, read_recipe, toy_autoencoder
+from varedit.checkpoints import save_weights
 from varedit.cli.train import train as train_command
 from varedit.editor import Editor
 from varedit.errors import ConfigError, InputMissing, ModelError, UsageError, VAREditError
 from varedit.released import released_transformer_name
+from varedit.text import save_tokenizer
 from varedit.training.editor import EditorTask, train_editor
 from varedit.training.export import merged_editor, trained_editor
 from varedit.training.initialisation import check_initial, initial_parts
@@ -47,8 +49,9 @@ def with_t5(folder: Path) -> tuple[str, str]:
     """A published T5 in FOLDER/t5; the change of the toy recipe that takes it."""
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 1, "num_heads": 2}
     encoder = word_text_encoder(DATA.words, sizes, 16)
-    encoder.encoder.save_pretrained(folder / "t5")  # type: ignore[operator]  # a transformers model has it
-    encoder.tokenizer.save_pretrained(folder / "t5")
+    save_weights(encoder.encoder.state_dict(), folder / "t5")
+    (folder / "t5" / "config.json").write_text(encoder.encoder.config.to_json())
+    save_tokenizer(encoder.tokenizer, folder / "t5")
     old = "[text_encoder]\nd_model = 16\nd_kv = 8\nd_ff = 24\nnum_layers = 1\nnum_heads = 2\n\n[training]"
     return old, T5.format(folder / "t5")
 

@@ -43,7 +43,12 @@ def load_config(folder: Path) -> EditorConfig:
     return EditorConfig.from_json(text)
 
 
-def load_weights(module: nn.Module, folder: Path, device: torch.device | str = "cpu") -> None:
+def load_weights(
+    module: nn.Module,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    change: Callable[[str, Tensor], Tensor] = lambda name, weight: weight,
+) -> None:
     """Fill a module from a component's folder.
 
     Weights are brought to the dtype that the module was built with, one at a time: a module on the meta device that
@@ -53,6 +58,7 @@ def load_weights(module: nn.Module, folder: Path, device: torch.device | str = "
     Args:
         module: made on the meta device or not; its parameters are replaced.
         device: where the weights go.
+        change: makes of each weight, on its device and in its dtype, what the module is to hold.
 
     Raises:
         ModelError: a file is missing or damaged, or a name, shape or kind of number is not the module's.
@@ -66,7 +72,7 @@ def load_weights(module: nn.Module, folder: Path, device: torch.device | str = "
                 stored = weights.get_tensor(name)
                 if stored.is_floating_point() != wanted[name].is_floating_point():
                     raise ModelError(f"{file} stores {name} as {stored.dtype}, where {wanted[name].dtype} is needed")
-                state[name] = stored.to(wanted[name].dtype)
+                state[name] = change(name, stored.to(wanted[name].dtype))
     module.load_state_dict(state, assign=True)
 
 

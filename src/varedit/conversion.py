@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import replaced_folder, shard_groups, write_shards
-from varedit.errors import InputMissing, ModelError, OutputError
+from varedit.errors import ConfigError, InputMissing, ModelError, OutputError
+from varedit.meta import module_without_weights
 from varedit.model_card import model_card
 from varedit.precision import set_compute_dtype
 from varedit.presets import TEXT_ENCODER, Preset, preset_named
@@ -32,6 +34,8 @@ from varedit.released import (
     released_transformer_name,
     transformer_name,
 )
+from varedit.t5 import T5Config, T5Encoder
+from varedit.text import save_tokenizer
 from varedit.transformer.model import VAREditTransformer
 from varedit.weight_sources import WeightSource, autoencoder_weights, plain_weights, transformer_weights
 
@@ -85,22 +89,23 @@ def convert(
             f"{released.text_encoder}) and name its folder as the third source"
         )
     modules = _modules(released, dtype)
-    text_part, text_config = _text_part(text_encoder, released, dtype)
+    encoder = _fitting_text_encoder(text_encoder, released, dtype)
     parts = [
         transformer_part(transformer, modules[0], f"the transformer of {released.config.name}", use_ema=use_ema),
         _autoencoder_part(autoencoder, released, modules[1]),
-        text_part,
+        text_part(text_encoder, encoder),
     ]
+    tokenizer = published_tokenizer(text_encoder)
     _check_space(out, sum(part.num_bytes for part in parts))
     progress = _Progress(sum(len(part.groups) for part in parts), on_progress)
     with replaced_folder(out) as folder:
-        _save_tokenizer(text_encoder, folder / "tokenizer")
+        save_tokenizer(tokenizer, folder / "tokenizer")
         (folder / "config.json").write_text(released.config.to_json(), encoding="utf-8")
         (folder / "README.md").write_text(model_card(released, dtype), encoding="utf-8")
         for part in parts:
             (folder / part.name).mkdir()
             write_shards(folder / part.name, part.groups, part.read, progress.advance)
-        text_config.save_pretrained(folder / text_part.name)
+        (folder / parts[-1].name / "config.json").write_text(encoder.config.to_json(), encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -173,9 +178,8 @@ def null_text_of_length(null_text: Tensor, rows: int) -> Tensor:
 
 def _modules(released: Preset, dtype: StoredType) -> tuple[VAREditTransformer, Autoencoder]:
     """The models to be filled, on the meta device, in the dtypes to be written."""
-    with torch.device("meta"):
-        transformer = VAREditTransformer(released.config.transformer)
-        autoencoder = Autoencoder(released.config.autoencoder)
+    transformer = module_without_weights(lambda: VAREditTransformer(released.config.transformer))
+    autoencoder = module_without_weights(lambda: Autoencoder(released.config.autoencoder))
     if dtype == "bfloat16":
         set_compute_dtype(transformer, autoencoder, torch.bfloat16)
     return transformer, autoencoder
@@ -274,41 +278,36 @@ def _autoencoder_part(path: Path, released: Preset, module: nn.Module) -> Part:
     return checked_part("autoencoder", WeightSource(path, autoencoder_weights), wanted)
 
 
-def _text_part(folder: Path, released: Preset, dtype: StoredType) -> tuple[Part, Any]:
-    """The weights of the text encoder, and its configuration, a `transformers` object."""
-    encoder = _t5_encoder(folder)
-    channels, needed = encoder.config.d_model, released.config.transformer.text_channels
-    if channels != needed:
-        raise ModelError(f"{folder} has {channels} channels, and {released.config.name} needs {needed}: {TEXT_ENCODER}")
-    if dtype == "bfloat16":
-        encoder.to(torch.bfloat16)
-    weights = {name: value for name, value in encoder.state_dict().items() if name != T5_ALIAS}
+def published_text_encoder(folder: Path) -> T5Encoder:
+    """The text encoder that a folder's config.json describes, without weights. Raises InputMissing, ModelError."""
+    if not folder.is_dir():
+        raise InputMissing(f"{folder} is not a folder; the text encoder is one, with config.json and tokenizer files")
+    try:
+        config = T5Config.from_json((folder / "config.json").read_text(encoding="utf-8"))
+    except (ConfigError, OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{folder} is not the folder of a T5 text encoder, such as {TEXT_ENCODER}") from error
+    return module_without_weights(lambda: T5Encoder(config))
+
+
+def text_part(folder: Path, encoder: T5Encoder) -> Part:
+    """The weights of a published text encoder, compared with the module that is to hold them. Raises ModelError."""
     source = WeightSource(folder, plain_weights)
     has_both = {T5_ALIAS, T5_WORDS} <= set(source.weights)
 
     def our_name(name: str) -> str:
         return T5_WORDS if name == T5_ALIAS and not has_both else name
 
-    wanted = Wanted(weights, our_name, str, "the text encoder", allows_more=True)
-    return checked_part("text_encoder", source, wanted), encoder.config
+    wanted = Wanted(encoder.state_dict(), our_name, str, "the text encoder", allows_more=True)
+    return checked_part("text_encoder", source, wanted)
 
 
-def _t5_encoder(folder: Path) -> Any:
-    """A `transformers.T5EncoderModel` on the meta device, of the sizes that the folder says."""
-    from transformers import AutoConfig, T5Config, T5EncoderModel
-
-    if not folder.is_dir():
-        raise InputMissing(f"{folder} is not a folder; the text encoder is one, with config.json and tokenizer files")
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if not isinstance(config, T5Config):
-            raise TypeError(type(config))
-        with torch.device("meta"):
-            encoder = T5EncoderModel(config)
-    except Exception as error:  # transformers raises many kinds for a damaged config.json
-        raise ModelError(f"{folder} is not the folder of a T5 text encoder, such as {TEXT_ENCODER}") from error
-    encoder.config.architectures = [type(encoder).__name__]
-    encoder.config.dtype = None  # each weight says so itself
+def _fitting_text_encoder(folder: Path, released: Preset, dtype: StoredType) -> T5Encoder:
+    encoder = published_text_encoder(folder)
+    channels, needed = encoder.config.d_model, released.config.transformer.text_channels
+    if channels != needed:
+        raise ModelError(f"{folder} has {channels} channels, and {released.config.name} needs {needed}: {TEXT_ENCODER}")
+    if dtype == "bfloat16":
+        encoder.to(torch.bfloat16)
     return encoder
 
 
@@ -319,19 +318,23 @@ def _check_space(out: Path, needed: int) -> None:
         raise OutputError(f"{out} needs {needed / 1e9:.1f} GB and only {free / 1e9:.1f} GB are free there")
 
 
-def _save_tokenizer(source: Path, folder: Path) -> None:
-    """Write the tokenizer in the form that `AutoTokenizer` reads without further packages."""
+def published_tokenizer(source: Path) -> Tokenizer:
+    """The tokenizer of a published folder; `transformers` knows all the forms in which one may come.
+
+    Raises: ModelError.
+    """
     from transformers import AutoTokenizer
 
     try:
         if not any((source / name).is_file() for name in ("tokenizer.json", "spiece.model")):
             raise FileNotFoundError(source)  # where transformers would make up a tokenizer without words
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        read: Any = AutoTokenizer.from_pretrained(source, local_files_only=True, trust_remote_code=False)
+        tokenizer: Tokenizer = read.backend_tokenizer
     except Exception as error:  # transformers raises many kinds
         raise ModelError(
             f"{source} has no tokenizer that can be read; fetch {TEXT_ENCODER} with all its files"
         ) from error
-    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def _sides(shape: tuple[int, ...]) -> str:

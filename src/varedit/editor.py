@@ -15,11 +15,14 @@ from torch import Tensor
 from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import load_config, load_weights, replaced_folder, save_weights
 from varedit.config import EditorConfig
-from varedit.errors import ModelError
+from varedit.errors import ModelError, UsageError
+from varedit.low_bit import StoredWeights, quantiser
+from varedit.meta import module_without_weights
 from varedit.precision import set_compute_dtype
 from varedit.quantizer import MultiScaleQuantizer
 from varedit.scales import Template
-from varedit.text import TextEncoder
+from varedit.strips import decode
+from varedit.text import OffloadedTextEncoder, TextEncoder
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout, sequence_layout
 
@@ -32,42 +35,65 @@ class Editor:
     autoencoder: Autoencoder
     transformer: VAREditTransformer
     text_encoder: TextEncoder
+    weights: StoredWeights = "full"
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device, dtype: torch.dtype) -> Editor:
+    def load(
+        cls,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        weights: StoredWeights = "full",
+        offload_text: bool = False,
+    ) -> Editor:
         """Read a model folder; weights are memory-mapped and nothing is initialised first.
 
-        Raises: ModelError, ConfigError.
+        Args:
+            weights: how the matrices of the blocks are held, see `varedit.low_bit`.
+            offload_text: read the text encoder for each call, and drop it afterwards.
+
+        Raises: ModelError, ConfigError, UsageError.
         """
         config = load_config(folder)
-        with torch.device("meta"):
-            autoencoder = Autoencoder(config.autoencoder)
-            transformer = VAREditTransformer(config.transformer)
+        autoencoder = module_without_weights(lambda: Autoencoder(config.autoencoder))
+        transformer = module_without_weights(lambda: VAREditTransformer(config.transformer))
         set_compute_dtype(transformer, autoencoder, dtype)  # before loading: nothing is ever held in a wider type
-        load_weights(autoencoder, folder / "autoencoder")
-        load_weights(transformer, folder / "transformer")
-        text_encoder = TextEncoder.from_folder(folder, config.transformer.max_text_length, dtype)
+        load_weights(autoencoder, folder / "autoencoder", device)
+        load_weights(transformer, folder / "transformer", device, quantiser(weights, "transformer"))
+        length = config.transformer.max_text_length
+        text_encoder = (
+            OffloadedTextEncoder(folder, length, dtype, device)
+            if offload_text
+            else TextEncoder.from_folder(folder, length, dtype, device, quantiser(weights, "text_encoder"))
+        )
         if (channels := text_encoder.channels) != config.transformer.text_channels:
             raise ModelError(
                 f"the text encoder in {folder} gives {channels} channels, but config.json says "
                 f"text_channels = {config.transformer.text_channels}"
             )
-        editor = cls(config, autoencoder.eval(), transformer.eval(), text_encoder.eval())
-        editor.to(device)
-        return editor
+        if device.type == "cuda":  # where convolutions run faster on this layout
+            autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        return cls(config, autoencoder.eval(), transformer.eval(), text_encoder.eval(), weights)
 
     def save(self, folder: Path, max_shard_size: str = "5GB") -> None:
-        """Write a model folder; it appears whole or not at all."""
+        """Write a model folder; it appears whole or not at all. Raises OutputError; UsageError for 8-bit weights."""
+        self.check_full_weights("written")
         with replaced_folder(folder) as temporary:
             (temporary / "config.json").write_text(self.config.to_json(), encoding="utf-8")
             save_weights(self.autoencoder.state_dict(), temporary / "autoencoder", max_shard_size)
             save_weights(self.transformer.state_dict(), temporary / "transformer", max_shard_size)
-            self.text_encoder.save(temporary)
+            self.text_encoder.save(temporary, max_shard_size)
 
     def to(self, device: torch.device) -> None:
         """Move all parts to a device."""
         for part in (self.autoencoder, self.transformer, self.text_encoder):
             part.to(device)
+
+    def check_full_weights(self, act: str) -> None:
+        """Raise UsageError where weights are in 8 bits, for an act that needs all of their digits."""
+        if self.weights != "full":
+            raise UsageError(f'a model with {self.weights} weights cannot be {act}; load it with weights="full"')
 
     @property
     def device(self) -> torch.device:
@@ -84,7 +110,7 @@ class Editor:
 
     def decode(self, features: Tensor) -> Tensor:
         """Features (B, d, H, W) -> pixels (B, 3, h, w) float32 in [-1, 1], on the CPU."""
-        return self.autoencoder.decode(features).cpu()
+        return decode(self.autoencoder, features).cpu()
 
 
 def latent_quantizer(config: EditorConfig, template: Template) -> MultiScaleQuantizer:

@@ -7,6 +7,7 @@ the decoder, the text encoder.
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 import torch
@@ -16,6 +17,9 @@ from varedit.autoencoder import Autoencoder
 from varedit.errors import UsageError
 from varedit.transformer.block import Block
 from varedit.transformer.model import VAREditTransformer
+
+_BLOCK_PART = re.compile(r"blocks\.\d+\.(attention|cross_attention|feed_forward)\.")
+_TEXT_MATRIX = re.compile(r"encoder\.block\.\d+\..*\.(q|k|v|o|wi|wi_0|wi_1|wo)\.weight$")
 
 NAMES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -58,6 +62,18 @@ def set_compute_dtype(transformer: VAREditTransformer, autoencoder: Autoencoder,
         for part in parts:
             part.to(dtype)
     autoencoder.decoder.to(dtype)
+
+
+def computes_in_float32(part: str, name: str) -> bool:
+    """Whether a weight of a model's part ("transformer", "autoencoder", "text_encoder") stays float32 in any case."""
+    return part != "text_encoder" and not name.startswith("decoder.") and not _BLOCK_PART.match(name)
+
+
+def is_low_bit(part: str, name: str) -> bool:
+    """Whether a weight may be held in 8 bits: the matrices of all blocks, by far the most of a large model."""
+    if part == "text_encoder":
+        return bool(_TEXT_MATRIX.match(name))
+    return part == "transformer" and bool(_BLOCK_PART.match(name)) and name.endswith(".weight")
 
 
 def _best(device: torch.device) -> torch.dtype:

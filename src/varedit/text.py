@@ -5,21 +5,27 @@ No prefix and no rewriting: what the user wrote is what the encoder reads, up to
 
 from __future__ import annotations
 
-import logging
+import copy
+import json
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from varedit.checkpoints import load_weights, save_weights
 from varedit.errors import ModelError, UsageError
+from varedit.meta import module_without_weights
+from varedit.t5 import T5Config, T5Encoder
 from varedit.text_features import TextFeatures
 
 MAX_CHARACTERS = 2000
+UNKNOWN = "<unk>"  # what all T5 tokenizers call a word that they do not know
 _MEND = "Download or convert the model again."
 
 
@@ -48,29 +54,30 @@ class TextEncoder(nn.Module):
     """A T5 encoder with its tokenizer.
 
     Args:
-        encoder: a `transformers.T5EncoderModel`, or another that is called the same way.
-        tokenizer: a `transformers` tokenizer that closes every text with an end token.
+        encoder: the model.
+        tokenizer: closes every text with an end token.
         max_length: tokens that are kept of an instruction.
     """
 
-    def __init__(self, encoder: nn.Module, tokenizer: Any, max_length: int) -> None:
+    def __init__(self, encoder: T5Encoder, tokenizer: Tokenizer, max_length: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.max_length = max_length
+        tokenizer.no_truncation()  # what its file says of these is for other programs
+        tokenizer.no_padding()
 
     @property
     def channels(self) -> int:
         """Width of the features."""
-        return int(self.encoder.config.d_model)  # type: ignore[arg-type, union-attr]  # of a transformers model
+        return self.encoder.config.d_model
 
     def tokenize(self, instructions: Sequence[str]) -> Tokens:
         """Clean, check and tokenize. Raises UsageError as `clean_instruction` does."""
-        cleaned = [clean_instruction(text) for text in instructions]
         ids, notes = [], []
-        for text in cleaned:
-            whole = self.tokenizer(text, truncation=False, verbose=False)["input_ids"]
-            kept = self.tokenizer(text, truncation=True, max_length=self.max_length)["input_ids"]
+        for text in map(clean_instruction, instructions):
+            whole = self.tokenizer.encode(text).ids
+            kept = whole if len(whole) <= self.max_length else [*whole[: self.max_length - 1], whole[-1]]
             ids.append(kept)
             notes.append(self._notes(text, whole, kept))
         lengths = tuple(len(row) for row in ids)
@@ -81,98 +88,118 @@ class TextEncoder(nn.Module):
 
     def forward(self, tokens: Tokens) -> TextFeatures:
         """Encode: (B, T, text channels) float32, with the encoder's own precision inside."""
-        device = next(self.encoder.parameters()).device
-        states = self.encoder(input_ids=tokens.ids.to(device), attention_mask=tokens.mask.to(device))
-        return TextFeatures(states.last_hidden_state.float(), tokens.lengths)
+        encoder = self._loaded()
+        device = encoder.shared.weight.device
+        states: Tensor = encoder(tokens.ids.to(device), tokens.mask.to(device))
+        return TextFeatures(states.float(), tokens.lengths)
+
+    def _loaded(self) -> T5Encoder:
+        return self.encoder
 
     def _notes(self, text: str, whole: list[int], kept: list[int]) -> tuple[str, ...]:
         notes = []
         if len(whole) > len(kept):
             notes.append(f"the instruction has {len(whole)} tokens; only the first {len(kept)} were read")
-        unknown = self.tokenizer.unk_token_id
+        unknown = self.tokenizer.token_to_id(UNKNOWN)
         if unknown in kept:
-            words = [word for word in text.split() if unknown in self.tokenizer(word)["input_ids"]]
+            words = [word for word in text.split() if unknown in self.tokenizer.encode(word).ids]
             notes.append(f"this model does not know: {', '.join(dict.fromkeys(words))}")
         return tuple(notes)
 
     @classmethod
-    def from_folder(cls, folder: Path, max_length: int, dtype: torch.dtype = torch.float32) -> TextEncoder:
-        """Read FOLDER/text_encoder and FOLDER/tokenizer. Raises ModelError where either is missing or damaged."""
-        with _silent_transformers():
-            encoder, tokenizer = _read_encoder(folder / "text_encoder", dtype), _read_tokenizer(folder / "tokenizer")
-        if len(tokenizer) > encoder.config.vocab_size:
+    def from_folder(
+        cls,
+        folder: Path,
+        max_length: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        change: Callable[[str, Tensor], Tensor] = lambda name, weight: weight,
+    ) -> TextEncoder:
+        """Read FOLDER/text_encoder and FOLDER/tokenizer; weights are memory-mapped, see `load_weights`.
+
+        Raises: ModelError where either is missing or damaged.
+        """
+        encoder, tokenizer = cls._without_weights(folder, dtype)
+        load_weights(encoder, folder / "text_encoder", device, change)
+        return cls(encoder, tokenizer, max_length)
+
+    @staticmethod
+    def _without_weights(folder: Path, dtype: torch.dtype) -> tuple[T5Encoder, Tokenizer]:
+        config, tokenizer = _read_config(folder / "text_encoder"), read_tokenizer(folder / "tokenizer")
+        if (words := tokenizer.get_vocab_size()) > config.vocab_size:
             raise ModelError(
-                f"the tokenizer in {folder} has {len(tokenizer)} words, but its text encoder knows "
-                f"{encoder.config.vocab_size}. {_MEND}"
+                f"the tokenizer in {folder} has {words} words, but its text encoder knows {config.vocab_size}. {_MEND}"
             )
-        return cls(encoder.eval(), tokenizer, max_length)
+        encoder = module_without_weights(lambda: T5Encoder(config))
+        encoder.compute_in(dtype)  # before loading: nothing is ever held in a wider type
+        return encoder.eval(), tokenizer
 
-    def save(self, folder: Path) -> None:
+    def to_compute_type(self, dtype: torch.dtype) -> None:
+        """Change the number format of the encoder."""
+        self.encoder.compute_in(dtype)
+
+    def save(self, folder: Path, max_shard_size: str = "5GB") -> None:
         """Write FOLDER/text_encoder and FOLDER/tokenizer."""
-        with _silent_transformers():
-            self.encoder.save_pretrained(folder / "text_encoder")  # type: ignore[operator]  # a transformers model has it
-            self.tokenizer.save_pretrained(folder / "tokenizer")
+        save_weights(self._loaded().state_dict(), folder / "text_encoder", max_shard_size)
+        (folder / "text_encoder" / "config.json").write_text(self.encoder.config.to_json(), encoding="utf-8")
+        save_tokenizer(self.tokenizer, folder / "tokenizer")
 
 
-def _read_encoder(folder: Path, dtype: torch.dtype) -> Any:
-    """A `transformers.T5EncoderModel` whose weights are all from the folder."""
-    from transformers import T5EncoderModel
+class OffloadedTextEncoder(TextEncoder):
+    """A text encoder whose weights are in memory only while it reads: mapped from their folder, dropped afterwards.
 
-    with _readable(folder, "config.json"):
-        loaded: Any = T5EncoderModel.from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=True,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,  # looked for below, where the message can name one
-            output_loading_info=True,
-        )
-    encoder, report = loaded
-    # transformers draws what it does not find, and says so only in its log
-    unfit = f"the weights in {folder} do not fit config.json"
-    if missing := sorted(report["missing_keys"]):
-        raise ModelError(f"{unfit}: {missing[0]} is missing ({len(missing)} such weights)")
-    if mismatched := sorted(report["mismatched_keys"]):
-        name, found, wanted = mismatched[0]
-        raise ModelError(f"{unfit}: {name} is {tuple(found)}, not {tuple(wanted)}")
-    if unknown := sorted(report["unexpected_keys"]):
-        raise ModelError(f"{unfit}: {unknown[0]} has no place in the model ({len(unknown)} such weights)")
-    return encoder
+    Args:
+        folder: a model folder, which must stay where it is.
+        max_length: tokens that are kept of an instruction.
+        dtype: compute type.
+        device: where it reads.
+    """
+
+    def __init__(self, folder: Path, max_length: int, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__(*self._without_weights(folder, dtype), max_length)
+        self.folder = folder
+        self.device = device
+
+    def to(self, device: torch.device) -> Self:  # type: ignore[override]  # there are no weights to move
+        self.device = device
+        return self
+
+    def _loaded(self) -> T5Encoder:
+        encoder = copy.deepcopy(self.encoder)  # one for each call, as several may run at once
+        load_weights(encoder, self.folder / "text_encoder", self.device)
+        return encoder
 
 
-def _read_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
-
+def read_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in FOLDER/tokenizer.json. Raises ModelError."""
     with _readable(folder, "tokenizer.json"):
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
+    """Write FOLDER/tokenizer.json, and beside it what `transformers` needs to read it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": UNKNOWN}
+    facts = {"tokenizer_class": "PreTrainedTokenizerFast", **names}
+    (folder / "tokenizer_config.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_config(folder: Path) -> T5Config:
+    with _readable(folder, "config.json"):
+        return T5Config.from_json((folder / "config.json").read_text(encoding="utf-8"))
 
 
 @contextmanager
 def _readable(folder: Path, needed: str) -> Iterator[None]:
-    """Turn what transformers raises for a damaged folder, which is any kind of error, into a ModelError."""
-    if not (folder / needed).is_file():  # or transformers would look for the folder's name on the hub
+    """Turn what a damaged file raises, which with tokenizers is a bare Exception, into a ModelError."""
+    if not (folder / needed).is_file():
         raise ModelError(f"{folder / needed} is missing. {_MEND}")
     try:
         yield
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
         raise ModelError(f"{folder} cannot be read: {reason}. {_MEND}") from error
-
-
-@contextmanager
-def _silent_transformers() -> Iterator[None]:
-    """Keep transformers from writing bars and tables to stderr; what matters of them becomes an error."""
-    from transformers.utils import logging as its_logging
-
-    bar, verbosity = its_logging.is_progress_bar_enabled(), its_logging.get_verbosity()
-    its_logging.disable_progress_bar()
-    its_logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        its_logging.set_verbosity(verbosity)
-        if bar:
-            its_logging.enable_progress_bar()
 
 
 def clean_instruction(text: str) -> str:

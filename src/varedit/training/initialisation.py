@@ -97,7 +97,9 @@ def _text_encoder(recipe: Recipe, words: Iterable[str]) -> TextEncoder:
     """Trained from scratch, or read with its own tokenizer."""
     length = recipe.editor.transformer.max_text_length
     if recipe.editor_training.initial_kind == "editor":
-        return TextEncoder.from_folder(Path(str(recipe.editor_training.initial)), length)
+        found = TextEncoder.from_folder(Path(str(recipe.editor_training.initial)), length)
+        _take_from_file(found)
+        return found
     if "folder" in recipe.text_encoder:
         return published_text_encoder(Path(recipe.text_encoder["folder"]), length)
     return word_text_encoder(words, recipe.text_encoder, length)

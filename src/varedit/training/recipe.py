@@ -180,7 +180,7 @@ class Recipe:
     """One recipe file, checked."""
 
     editor: EditorConfig
-    text_encoder: dict[str, Any]  # arguments of transformers.T5Config, or the folder of a trained T5 as "folder"
+    text_encoder: dict[str, Any]  # fields of t5.T5Config, or the folder of a trained T5 as "folder"
     seed: int
     template_weights: dict[str, float]  # of scenes; records from outside go to the template nearest to them
     data: tuple[DataSettings, ...]

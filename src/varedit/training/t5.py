@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from varedit.errors import InputMissing, ModelError
+from varedit import conversion
+from varedit.errors import InputMissing
 from varedit.text import TextEncoder
 
 
@@ -18,14 +17,11 @@ def published_text_encoder(folder: Path, max_length: int) -> TextEncoder:
 
     Raises: InputMissing, ModelError.
     """
-    from transformers import AutoTokenizer, T5EncoderModel
-
     if not (folder / "config.json").is_file():
         raise InputMissing(f"there is no T5 in {folder}: [text_encoder] folder of the recipe must hold its config.json")
-    try:
-        encoder = T5EncoderModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # transformers raises many kinds for a damaged folder
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"the T5 in {folder} cannot be read: {reason}") from error
-    return TextEncoder(encoder, tokenizer, max_length)
+    encoder = conversion.published_text_encoder(folder)
+    part = conversion.text_part(folder, encoder)
+    encoder.to_empty(device="cpu")
+    for names in part.groups:
+        encoder.load_state_dict(part.read(names), strict=False)  # one shard after the other
+    return TextEncoder(encoder, conversion.published_tokenizer(folder), max_length)

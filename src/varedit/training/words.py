@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordLevel
-from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from varedit.text import TextEncoder
+from varedit.t5 import T5Config, T5Encoder
+from varedit.text import UNKNOWN, TextEncoder
 
-PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+PAD, END = "<pad>", "</s>"
 
 
 def word_text_encoder(words: Iterable[str], sizes: dict[str, Any], max_length: int) -> TextEncoder:
@@ -19,23 +20,32 @@ def word_text_encoder(words: Iterable[str], sizes: dict[str, Any], max_length: i
 
     Args:
         words: lower case; their order does not matter.
-        sizes: arguments of `transformers.T5Config`, such as d_model.
+        sizes: fields of `varedit.t5.T5Config`, such as d_model.
         max_length: tokens that are kept of an instruction.
     """
     tokenizer = word_tokenizer(words)
-    config = T5Config(
-        vocab_size=len(tokenizer),
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        use_cache=False,
-        **sizes,
-    )
-    return TextEncoder(T5EncoderModel(config), tokenizer, max_length)
+    encoder = T5Encoder(T5Config.from_sizes(sizes | {"vocab_size": tokenizer.get_vocab_size()}))
+    draw_weights(encoder)
+    return TextEncoder(encoder, tokenizer, max_length)
 
 
-def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
+@torch.no_grad()
+def draw_weights(encoder: T5Encoder) -> None:
+    """Begin as T5 does: no scale in the attention's dot products, so the queries are narrow instead."""
+    config = encoder.config
+    heads = config.num_heads * config.d_kv
+    spreads = {
+        "shared": 1.0,
+        "q": (config.d_model * config.d_kv) ** -0.5,
+        "o": heads**-0.5,
+        "wo": config.d_ff**-0.5,
+    }
+    for name, parameter in encoder.named_parameters():
+        if parameter.dim() > 1:  # the norms begin with ones
+            parameter.normal_(std=spreads.get(name.split(".")[-2], config.d_model**-0.5))
+
+
+def word_tokenizer(words: Iterable[str]) -> Tokenizer:
     """Lower case, split at blanks and punctuation, punctuation dropped, an end token after every text."""
     numbers = {word: index for index, word in enumerate([PAD, END, UNKNOWN, *sorted(set(words))])}
     tokenizer = Tokenizer(WordLevel(numbers, unk_token=UNKNOWN))
@@ -46,7 +56,8 @@ def word_tokenizer(words: Iterable[str]) -> PreTrainedTokenizerFast:
         [pre_tokenizers.Split(_separators(), behavior="removed"), pre_tokenizers.WhitespaceSplit()]
     )
     tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, numbers[END])])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN)
+    tokenizer.add_special_tokens([PAD, END, UNKNOWN])
+    return tokenizer
 
 
 def _separators() -> Any:
