@@ -33,15 +33,19 @@ class SelfAttention(nn.Module):
         self.log_scale = nn.Parameter(torch.full((1, num_heads, 1, 1), math.log(4.0)))
         self.project = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, rotary: Rotary, attend: Attend) -> Tensor:
-        """(B, L, D) -> (B, L, D); `attend` sees rotated queries and keys, and values, in the type of the weights."""
+    def project_in(self, x: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, D) -> rotated queries and keys, and values, each (B, N, L, E) in the type of the weights."""
         mixed = linear_plus(self.query_key_value, x.to(self.project.weight.dtype), self._bias())
         q, k, v = mixed.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, N, L, E)
         # The clamp matters: released weights pass the limit.
         scale = self.log_scale.float().clamp(max=LOG_SCALE_LIMIT).exp()
         q = rotate(F.normalize(q.float(), dim=-1) * scale, rotary).to(v.dtype)
         k = rotate(F.normalize(k.float(), dim=-1), rotary).to(v.dtype)
-        return self.project(merge_heads(attend(q, k, v)))  # type: ignore[no-any-return]  # nn.Module call
+        return q, k, v
+
+    def project_out(self, attended: Tensor) -> Tensor:
+        """(B, N, L, E) -> (B, L, D)."""
+        return self.project(merge_heads(attended))  # type: ignore[no-any-return]  # nn.Module call
 
     def _bias(self) -> Tensor:
         return torch.cat((self.query_bias, torch.zeros_like(self.query_bias), self.value_bias))

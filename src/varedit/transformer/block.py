@@ -79,9 +79,18 @@ class Block(nn.Module):
         self, x: Tensor, modulation: Modulation, text: TextKeysValues, rotary: Rotary, attend: Attend
     ) -> Tensor:
         """(B, L, D) float32 -> (B, L, D) float32; the branches run in the type of their weights."""
+        attended = attend(*self.enter(x, modulation, rotary))
+        return self.leave(x, attended, modulation, text)
+
+    def enter(self, x: Tensor, modulation: Modulation, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+        """Up to the self-attention: queries, keys and values, each (B, N, L, E)."""
+        h = modulated_norm(x, modulation.attention_scale, modulation.attention_shift, self.eps)
+        return self.attention.project_in(h, rotary)
+
+    def leave(self, x: Tensor, attended: Tensor, modulation: Modulation, text: TextKeysValues) -> Tensor:
+        """From the self-attention's result (B, N, L, E) on, beside what entered."""
         m = modulation
-        h = modulated_norm(x, m.attention_scale, m.attention_shift, self.eps)
-        x = x + m.attention_gain * self.attention(h, rotary, attend)
+        x = x + m.attention_gain * self.attention.project_out(attended)
         x = x + self.cross_attention(self.cross_norm(x), text.keys, text.values, text.mask)
         h = modulated_norm(x, m.feed_forward_scale, m.feed_forward_shift, self.eps)
         fed: Tensor = self.feed_forward(h)
