@@ -1,67 +1,126 @@
 """How much memory an edit needs, by arithmetic from a model's configuration; nothing is loaded or allocated.
 
-The answer is the sum of three parts, each counted where it is largest, with c bytes a number in the compute type:
+An edit passes four moments, and the plan is the largest of them. Weights stay through all of them, save the text
+encoder's where it is offloaded. Each part is counted where it is largest, with c bytes a number in the compute type:
 
-- weights: c x parameters (a few parts stay float32 whatever c is, which adds some percent to a 16-bit model);
-- cache: keys and values, c x 2 x D x rows, for every layer and both guidance branches; rows are the source's, the
-  target's and the text's tokens. With scale-aligned reference the first layer keeps the source twice;
-- activations: the larger of two moments. In a block's feed-forward over the longest call, a token holds the hidden
-  layer before and after its GELU (2 x c x hidden), queries, keys and values (3 x c x D) and three rows of float32: the
-  stream, its norm, and what is added to it (3 x 4 x D). At the autoencoder's finest level, a pixel holds three rows of
-  channels: a block's input, its normalised copy and the convolution's result, in float32 when the photograph is encoded
-  and in the compute type when the result is decoded.
+- weights: as `varedit.precision` says, c or 4 bytes a number; in 8 bits, 1 byte and 4 more for each row of a matrix;
+- text: the text encoder's weights; what it computes with is small beside them;
+- encode: a pixel of the photograph holds three rows of channels in float32: a block's input, its normalised copy and
+  the convolution's result;
+- scales: the cache, and the widest moment of a block. Keys and values take c x 2 x D x rows, for every layer and both
+  guidance branches; rows are the source's, the target's and the text's tokens. With scale-aligned reference the first
+  layer keeps the source twice. In a block's feed-forward over the longest call, a token holds the hidden layer before
+  and after its GELU (2 x c x hidden), queries, keys and values (3 x c x D) and three rows of float32: the stream, its
+  norm, and what is added to it (3 x 4 x D);
+- decode: `varedit.strips`, which takes a large picture in parts.
 
 What the framework itself takes (a few hundred MB) is not in it.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from varedit.config import AutoencoderConfig, EditorConfig, TransformerConfig
+from varedit.precision import computes_in_float32, is_low_bit
 from varedit.scales import ScaleSchedule, Template
+from varedit.strips import decoding_bytes
 
 GUIDANCE_BRANCHES = 2  # with the instruction and without it
 PROMPT_TOKENS = 64  # a long instruction; most have fewer than 20
+TEXT_ENCODER = "text_encoder"
+
+# Part -> name of a weight -> its shape, as the folders of a model hold them.
+PartShapes = Mapping[str, Mapping[str, Sequence[int]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """What a caller may choose that changes how much memory an edit needs.
+
+    Attributes:
+        bytes_per_value: of the compute type, 4 for float32, 2 for bfloat16 and float16.
+        low_bit: weights of the blocks in 8 bits.
+        offload_text: the text encoder's weights are there only while it reads.
+        guidance: two branches, with the instruction and without it.
+        batch: edits at once.
+    """
+
+    bytes_per_value: int = 4
+    low_bit: bool = False
+    offload_text: bool = False
+    guidance: bool = True
+    batch: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """Bytes that one batch of edits needs."""
+    """Bytes that one batch of edits needs.
+
+    Attributes:
+        weights: of transformer and autoencoder.
+        text_encoder: weights of the text encoder, while it reads.
+        kept_text: what of these stays after it has read.
+        encode: beside the weights, while the photographs are encoded.
+        cache: keys and values.
+        step: beside the cache, in the widest moment of a block.
+        decode: beside the weights, while the result is decoded.
+    """
 
     weights: int
+    text_encoder: int
+    kept_text: int
+    encode: int
     cache: int
-    activations: int
+    step: int
+    decode: int
 
     @property
     def total(self) -> int:
-        """All parts together, in bytes."""
-        return self.weights + self.cache + self.activations
+        """At the moment that needs most, in bytes."""
+        working = max(self.encode, self.cache + self.step, self.decode)
+        return self.weights + max(self.text_encoder, self.kept_text + working)
 
 
 def memory_plan(
-    config: EditorConfig, template: Template, *, parameters: int, bytes_per_value: int = 4, batch: int = 1
+    config: EditorConfig, template: Template, shapes: PartShapes, options: MemoryOptions | None = None
 ) -> MemoryPlan:
     """Estimate the memory of a batch of edits at one template.
 
     Args:
         config: of the model.
         template: one of ``config.templates``.
-        parameters: of all parts of the model together.
-        bytes_per_value: 4 for float32, 2 for bfloat16 and float16.
-        batch: edits at once.
+        shapes: of all weights.
+        options: None is one edit in float32.
     """
+    options = options or MemoryOptions()
     transformer, schedule = config.transformer, template.schedule
     height, width = config.picture_size(schedule)
+    rows = options.batch * (GUIDANCE_BRANCHES if options.guidance else 1)
+    text_encoder = weight_bytes(TEXT_ENCODER, shapes, options)
     return MemoryPlan(
-        weights=parameters * bytes_per_value,
-        cache=batch * GUIDANCE_BRANCHES * _cache_values(transformer, schedule) * bytes_per_value,
-        activations=batch
-        * max(
-            GUIDANCE_BRANCHES * _feed_forward_bytes(transformer, schedule, bytes_per_value),
-            _autoencoder_bytes(config.autoencoder, height * width, bytes_per_value),
-        ),
+        weights=sum(weight_bytes(part, shapes, options) for part in shapes if part != TEXT_ENCODER),
+        text_encoder=text_encoder,
+        kept_text=0 if options.offload_text else text_encoder,
+        encode=options.batch * _encoding_bytes(config.autoencoder, height * width),
+        cache=rows * _cache_values(transformer, schedule) * options.bytes_per_value,
+        step=rows * _feed_forward_bytes(transformer, schedule, options.bytes_per_value),
+        decode=decoding_bytes(config.autoencoder, options.batch, height * width, options.bytes_per_value),
     )
+
+
+def weight_bytes(part: str, shapes: PartShapes, options: MemoryOptions) -> int:
+    """Bytes of one part's weights in the device's memory."""
+    low_bit = options.low_bit and not (part == TEXT_ENCODER and options.offload_text)
+    total = 0
+    for name, shape in shapes.get(part, {}).items():
+        if low_bit and is_low_bit(part, name):
+            total += math.prod(shape) + 4 * shape[0]
+        else:
+            total += math.prod(shape) * (4 if computes_in_float32(part, name) else options.bytes_per_value)
+    return total
 
 
 def source_tokens(transformer: TransformerConfig, schedule: ScaleSchedule) -> int:
@@ -85,8 +144,7 @@ def _feed_forward_bytes(transformer: TransformerConfig, schedule: ScaleSchedule,
     return longest_call * per_token
 
 
-def _autoencoder_bytes(autoencoder: AutoencoderConfig, pixels: int, bytes_per_value: int) -> int:
-    """Bytes at the finest level; the decoder's first block there still has the width of the level below."""
-    encoder = 4 * autoencoder.channel_multipliers[0]
-    decoder = bytes_per_value * max(autoencoder.channel_multipliers[:2])
-    return 3 * max(encoder, decoder) * autoencoder.base_channels * pixels // autoencoder.stem_patch**2
+def _encoding_bytes(autoencoder: AutoencoderConfig, pixels: int) -> int:
+    """Bytes at the encoder's finest level."""
+    channels = autoencoder.channel_multipliers[0] * autoencoder.base_channels
+    return 3 * 4 * channels * pixels // autoencoder.stem_patch**2
