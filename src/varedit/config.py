@@ -182,6 +182,7 @@ class GenerationConfig(ConfigSection):
     temperature: float = 0.5
     top_k: int | None = None
     top_p: float | None = 0.97
+    reuse: Mapping[str, Any] | None = None  # fields of `varedit.reuse.ReuseSettings`; nothing computes everything
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,7 +28,7 @@ from varedit.low_bit import StoredWeights
 from varedit.precision import compute_device, compute_dtype, set_compute_dtype
 from varedit.requests import EditRequest, edit_requests
 from varedit.results import EditOutput, OutputType, ScaleEvent, check_output_type, merged, typed
-from varedit.reuse import ReuseSettings
+from varedit.reuse import ReuseSettings, own_settings
 from varedit.runs import EditRun, InModelSize
 from varedit.sampling import PerScale, SamplingSettings
 from varedit.scales import Grid, Template
@@ -247,7 +247,7 @@ class VAREditPipeline:
         mask: Any = None,
         restore: bool = True,
         fit: FitMode = "template",
-        reuse: bool | ReuseSettings = False,
+        reuse: bool | ReuseSettings | None = None,
         candidates: int = 1,
         ranker: Ranker = rank_by_guidance,
         **foreign: Any,
@@ -266,7 +266,8 @@ class VAREditPipeline:
             restore: carry the change to the photograph's own pixels; False gives the decoder's output.
             fit: "template" stretches to the nearest aspect ratio; "square" pads with white, as the released models do.
             reuse: compute late scales only where the edit is: faster, and everything else stays exactly as it was; an
-                approximation, see `varedit.reuse`. A mask says where the edit may be at most.
+                approximation, see `varedit.reuse`. True takes the model's own settings for it, or the usual ones.
+                With it, a mask says where to compute at most.
             candidates: how many seeds are carried through the coarse scales; the best of them is finished, and its seed
                 is the one that the output tells.
             ranker: what chooses, see `varedit.candidates`.
@@ -300,7 +301,7 @@ class VAREditPipeline:
         choice = CandidateChoice(candidates, ranker)
         if candidates > 1 and generator is not None:
             raise UsageError("candidates draw their seeds from a seed; give seed instead of generator")
-        return requests, RunOptions(restore=restore, fit=fit, reuse=_reuse(reuse), choice=choice)
+        return requests, RunOptions(restore=restore, fit=fit, reuse=self.reuse_settings(reuse), choice=choice)
 
     def template(self, request: EditRequest, options: RunOptions) -> Template:
         """The template that an edit falls to; edits of one template can share a batch."""
@@ -308,6 +309,14 @@ class VAREditPipeline:
         if options.fit == "square":
             return templates.square
         return templates.nearest(request.picture.height, request.picture.width)
+
+    def reuse_settings(self, given: bool | ReuseSettings | None) -> ReuseSettings | None:
+        """What the argument ``reuse`` of a call means; None is no reuse. Raises ConfigError."""
+        if isinstance(given, ReuseSettings):
+            return given
+        own = self.config.generation.reuse
+        is_wanted = own is not None if given is None else given
+        return own_settings(own or {}) if is_wanted else None
 
     def _runs(self, requests: list[EditRequest], options: RunOptions) -> Iterator[tuple[list[int], EditRun]]:
         """Group edits by template: (places in the call's order, run)."""
@@ -424,10 +433,6 @@ class RunOptions:
     fit: FitMode
     reuse: ReuseSettings | None
     choice: CandidateChoice
-
-
-def _reuse(given: bool | ReuseSettings) -> ReuseSettings | None:
-    return given if isinstance(given, ReuseSettings) else ReuseSettings() if given else None
 
 
 def _size(width: int | None, height: int | None) -> tuple[int, int] | None:

@@ -7,13 +7,15 @@ not see it, and a change that would only begin at a late scale is missed. Knows 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from varedit.errors import UsageError
+from varedit.errors import ConfigError, UsageError
 from varedit.quantizer import MultiScaleQuantizer
 from varedit.scales import Grid, ScaleSchedule
 
@@ -52,6 +54,14 @@ class ReuseSettings:
         if self.first_scale >= len(schedule):
             raise UsageError(f"reuse would begin at scale {self.first_scale}, but the model has {len(schedule)} scales")
         return self.first_scale
+
+
+def own_settings(values: Mapping[str, Any]) -> ReuseSettings:
+    """A model's own settings, from its config.json. Raises ConfigError where they are none."""
+    try:
+        return ReuseSettings(**values)
+    except (TypeError, UsageError) as error:
+        raise ConfigError(f"the model's generation settings hold a reuse that is none: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from varedit.cli.request import device_option
+from varedit.cli.request import candidates_option, device_option, guidance_option, reuse_option, temperature_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
 if TYPE_CHECKING:
@@ -55,9 +55,11 @@ def eval() -> None:
     metavar="DIR",
     help="Folder for the page and the numbers; older ones of the same model and split are replaced.",
 )
-@click.option("--guidance", type=float, metavar="X", help="Strength of guidance.  [default: the model's]")
-@click.option("--temperature", type=float, metavar="X", help="Of the draws.  [default: the model's]")
+@guidance_option
+@temperature_option
 @click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them.")
+@reuse_option
+@candidates_option
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Scenes at a time.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Processor threads to compute with.")
 @device_option
@@ -80,7 +82,7 @@ def scenes(terminal: Terminal, /, output: Path, threads: int | None, as_json: bo
     from varedit.evaluation.files import make_report_folder
     from varedit.evaluation.scene_run import ScenesRequest, run_scenes
 
-    chosen = {name: options.pop(name) for name in ("guidance", "temperature", "greedy")}
+    chosen = {name: options.pop(name) for name in ("guidance", "temperature", "greedy", "reuse", "candidates")}
     request = ScenesRequest(choice=GenerationChoice(**chosen), **options)
     make_report_folder(output)
     if threads is not None:

@@ -26,16 +26,37 @@ class Request:
     device: str
     precision: str
     seed: int | None  # None: drawn
-    guidance: float | None  # None: the model's own, as for temperature
-    temperature: float | None
+    guidance: float | list[float] | None  # None: the model's own, as for temperature
+    temperature: float | list[float] | None
     greedy: bool
-    reuse: bool
+    reuse: bool | None  # None: the model's own
     candidates: int
     restore: bool
     fit: str
     force: bool
     metadata: bool
     as_json: bool
+    batch_size: int | None  # this and what follows: of folders and lists of edits
+    ray: bool
+    workers: int | None
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """How the model is to be loaded, as arguments of `VAREditPipeline.from_pretrained`."""
+        return {"dtype": self.precision, "device": self.device}
+
+    @property
+    def call(self) -> dict[str, Any]:
+        """What all edits of this call share, as arguments of `VAREditPipeline.requests`."""
+        return {
+            "guidance_scale": self.guidance,
+            "temperature": self.temperature,
+            "greedy": self.greedy,
+            "reuse": self.reuse,
+            "candidates": self.candidates,
+            "restore": self.restore,
+            "fit": self.fit,
+        }
 
 
 def request_options(command: Command) -> Command:
@@ -55,8 +76,54 @@ device_option = click.option(
     help="auto, cpu, cuda, cuda:1, mps.",
 )
 
+
+class PerScaleNumber(click.ParamType):
+    """A number, or one for every scale with commas between them."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | list[float]:
+        """What was typed, as a float or a list of them."""
+        try:
+            numbers = [float(part) for part in str(value).split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor numbers with commas between them", param, ctx)
+        return numbers[0] if len(numbers) == 1 else numbers
+
+
+guidance_option = click.option(
+    "--guidance",
+    type=PerScaleNumber(),
+    metavar="X[,X...]",
+    help="How strongly the instruction is stressed; 1 is not at all. One number for each scale makes the late ones "
+    "cheap: 3,3,3,1,1,1.  [default: the model's]",
+)
+
+temperature_option = click.option(
+    "--temperature",
+    type=PerScaleNumber(),
+    metavar="X[,X...]",
+    help="How freely details are drawn; lower is safer. May differ by scale, too.  [default: the model's]",
+)
+
+reuse_option = click.option(
+    "--reuse/--no-reuse",
+    default=None,
+    help="Compute fine scales only where the edit is: faster, an approximation; all else stays exactly as it was.  "
+    "[default: the model's]",
+)
+
+candidates_option = click.option(
+    "--candidates",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Begin with N seeds and finish the most promising.",
+)
+
 _OPTIONS = (
-    click.argument("arguments", nargs=-1, metavar="IMAGE... INSTRUCTION"),
+    click.argument("arguments", nargs=-1, metavar="IMAGE... INSTRUCTION | FOLDER INSTRUCTION | EDITS.jsonl"),
     click.option(
         "-o",
         "--output",
@@ -78,32 +145,11 @@ _OPTIONS = (
         metavar="N",
         help="Same seed, same result.  [default: drawn, and told]",
     ),
-    click.option(
-        "--guidance",
-        type=float,
-        metavar="X",
-        help="How strongly the instruction is stressed; 1 is not at all.  [default: the model's]",
-    ),
-    click.option(
-        "--temperature",
-        type=float,
-        metavar="X",
-        help="How freely details are drawn; lower is safer.  [default: the model's]",
-    ),
+    guidance_option,
+    temperature_option,
     click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them."),
-    click.option(
-        "--reuse",
-        is_flag=True,
-        help="Compute fine scales only where the edit is: faster, an approximation; all else stays exactly as it was.",
-    ),
-    click.option(
-        "--candidates",
-        type=click.IntRange(1, 64),
-        default=1,
-        show_default=True,
-        metavar="N",
-        help="Begin with N seeds and finish the most promising.",
-    ),
+    reuse_option,
+    candidates_option,
     click.option(
         "--mask",
         type=click.Path(path_type=Path),
@@ -145,4 +191,17 @@ _OPTIONS = (
         help="Record instruction, seed, model and settings in the result.  [default: metadata]",
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of the path."),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Many edits: so many are drawn together.  [default: what fits the device]",
+    ),
+    click.option("--ray", is_flag=True, help="Many edits: on the Ray cluster of RAY_ADDRESS, or on a local one."),
+    click.option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Many edits with --ray: so many models.  [default: one a GPU, or one a machine]",
+    ),
 )

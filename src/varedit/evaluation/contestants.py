@@ -6,15 +6,17 @@ Each makes both results of an edit, the decoder's own and the restored one. Know
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
+from varedit.candidates import CandidateChoice
 from varedit.evaluation.success import Bytes, Readouts, Truth
 from varedit.pipeline import VAREditPipeline
+from varedit.reuse import ReuseSettings
 from varedit.runs import EditRun
-from varedit.sampling import SamplingSettings
+from varedit.sampling import PerScale, SamplingSettings
 
 MODEL, FLOOR, CEILING = "model", "do nothing", "target through the autoencoder"
 
@@ -37,19 +39,28 @@ class Contestant(Protocol):
 class GenerationChoice:
     """How the bits are drawn; None is the model's own default."""
 
-    guidance: float | None = None
-    temperature: float | None = None
+    guidance: PerScale | None = None
+    temperature: PerScale | None = None
     greedy: bool = False
+    reuse: bool | ReuseSettings | None = None
+    candidates: int = 1
 
     def __post_init__(self) -> None:
         """Raises UsageError for a number that no model takes."""
-        given = {name: number for name, number in asdict(self).items() if number is not None}
-        SamplingSettings(**given)
+        numbers: dict[str, Any] = {"guidance": self.guidance, "temperature": self.temperature}
+        SamplingSettings(**{name: number for name, number in numbers.items() if number is not None})
+        CandidateChoice(self.candidates)
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of a pipeline's call."""
-        return {"guidance_scale": self.guidance, "temperature": self.temperature, "greedy": self.greedy}
+        return {
+            "guidance_scale": self.guidance,
+            "temperature": self.temperature,
+            "greedy": self.greedy,
+            "reuse": self.reuse,
+            "candidates": self.candidates,
+        }
 
 
 @dataclass(frozen=True)
@@ -99,9 +110,9 @@ def started_run(
     choice: GenerationChoice = GenerationChoice(),
 ) -> EditRun:
     """A run over pictures of one size, encoded; the model's own defaults without a choice."""
-    requests, _ = pipeline.requests(list(pictures), list(instructions), seed=list(seeds), **choice.arguments)
-    first = requests[0].picture
-    run = EditRun(pipeline.editor, requests, pipeline.config.templates.nearest(first.height, first.width), "template")
+    requests, options = pipeline.requests(list(pictures), list(instructions), seed=list(seeds), **choice.arguments)
+    template = pipeline.template(requests[0], options)
+    run = EditRun(pipeline.editor, requests, template, options.fit, options.reuse, options.choice)
     run.encode()
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import hashlib
 import platform
@@ -67,6 +68,8 @@ def resolved_settings(pipeline: VAREditPipeline, choice: GenerationChoice) -> di
         "top_k": defaults.top_k,
         "top_p": defaults.top_p,
         "greedy": choice.greedy,
+        "reuse": None if (reuse := pipeline.reuse_settings(choice.reuse)) is None else dataclasses.asdict(reuse),
+        "candidates": choice.candidates,
     }
 
 

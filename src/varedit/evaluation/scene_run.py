@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from varedit.evaluation.scene_report import results_report
 from varedit.evaluation.scenes import SEED, JudgedScene, OnProgress, SceneSource, all_contestants, evaluate_scenes
 from varedit.hub import ModelSource, find_model
 from varedit.pipeline import VAREditPipeline
+from varedit.sampling import PerScale
 
 HeldOut = Literal["validation", "test", "generalisation"]
 
@@ -50,8 +52,11 @@ class ScenesRequest:
         words = ["varedit", "eval", "scenes", "--model", self.model, "--split", self.split, "--count", str(self.count)]
         words += ["--material", str(self.material)]
         for name, number in (("--guidance", self.choice.guidance), ("--temperature", self.choice.temperature)):
-            words += [] if number is None else [name, f"{number:g}"]
-        return shlex.join(words + ["--greedy"] * self.choice.greedy)
+            words += [] if number is None else [name, typed_numbers(number)]
+        words += ["--greedy"] * self.choice.greedy
+        words += [] if self.choice.reuse is None else ["--reuse" if self.choice.reuse else "--no-reuse"]
+        words += ["--candidates", str(self.choice.candidates)] * (self.choice.candidates > 1)
+        return shlex.join(words)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,11 @@ class ScenesResult:
         page = folder / f"{stem}.html"
         write_report(page, scene_page(self.source, self.scenes, self.facts))
         return page
+
+
+def typed_numbers(numbers: PerScale) -> str:
+    """One number, or one for each scale, as the command line takes them."""
+    return ",".join(f"{number:g}" for number in (numbers if isinstance(numbers, Sequence) else [numbers]))
 
 
 def run_scenes(request: ScenesRequest, on_progress: OnProgress) -> ScenesResult:
