@@ -25,6 +25,9 @@ class Request:
     model: str | None  # None: the embedded model
     device: str
     precision: str
+    weights: str
+    offload: bool
+    compile: bool
     seed: int | None  # None: drawn
     guidance: float | list[float] | None  # None: the model's own, as for temperature
     temperature: float | list[float] | None
@@ -43,7 +46,13 @@ class Request:
     @property
     def loading(self) -> dict[str, Any]:
         """How the model is to be loaded, as arguments of `VAREditPipeline.from_pretrained`."""
-        return {"dtype": self.precision, "device": self.device}
+        return {
+            "dtype": self.precision,
+            "device": self.device,
+            "weights": self.weights,
+            "offload_text": self.offload,
+            "compile": self.compile,
+        }
 
     @property
     def call(self) -> dict[str, Any]:
@@ -183,6 +192,17 @@ _OPTIONS = (
         default="auto",
         show_default=True,
         help="Number format of the model.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Choice(["full", "int8", "fp8"]),
+        default="full",
+        show_default=True,
+        help="Hold most weights in 8 bits: less memory, results that differ a little.",
+    ),
+    click.option("--offload", is_flag=True, help="Keep the text encoder in memory only while it reads."),
+    click.option(
+        "--compile", is_flag=True, help="Compile the model: the first edit takes minutes more, later ones less."
     ),
     click.option("--force", is_flag=True, help="Overwrite files."),
     click.option(
