@@ -114,3 +114,20 @@ def test_missing_material_is_one_sentence(asked, monkeypatch):
 def test_the_real_scenes_say_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert_one_sentence(varedit("--material", "nowhere"), 66, "nowhere", "varedit data fetch")
+
+
+def test_guidance_by_scale_reuse_and_candidates_are_told_as_they_were_asked_for(asked, tmp_path):
+    options = ("--count", "2", "--guidance", "3,2,1,1", "--reuse", "--candidates", "2", "-o", "out")
+    result = varedit(*options, "--json", "--quiet")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert report["settings"]["guidance"] == [3.0, 2.0, 1.0, 1.0]
+    assert report["settings"]["reuse"] == {"first_scale": None, "tolerance": 0.02, "margin": 1}
+    assert report["settings"]["candidates"] == 2
+    assert report["command"].endswith("--guidance 3,2,1,1 --reuse --candidates 2")
+
+
+@pytest.mark.parametrize("wrong", ["3,2", "high", "3,,1"])
+def test_numbers_by_scale_that_are_none_are_one_sentence(asked, wrong):
+    result = varedit("--count", "1", "--guidance", wrong)
+    assert_one_sentence(result, 2, "guidance")

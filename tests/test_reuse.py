@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from tests.listening import HearingSampler
 from tests.tiny import SQUARE, TinyEditor, single, tiny_config, tiny_editor, tiny_text
-from tests.toys import picture, toy_pipeline
-from varedit.errors import UsageError
+from tests.toys import CONFIG, picture, toy_pipeline
+from varedit.errors import ConfigError, UsageError
 from varedit.generation import GeneratedScale, Generation
 from varedit.quantizer import latents_to_tokens
 from varedit.reuse import ReuseSettings, ScalePlaces, find_reuse
@@ -227,8 +227,9 @@ def test_guidance_of_one_at_the_end_leaves_the_second_branch_and_changes_nothing
     kept.sampler = dataclasses.replace(kept.sampler, guided_scales=4)
     for one, other in zip(dropped, kept, strict=True):
         assert torch.equal(one.bits, other.bits)
+        if one.index == 2:
+            assert len(dropped.cache.layers[0].keys) == 2 and len(kept.cache.layers[0].keys) == 4
     assert (dropped.branches, kept.branches) == (1, 2)
-    assert len(dropped.cache.layers[0].keys) == 2 and len(kept.cache.layers[0].keys) == 4
 
 
 @pytest.mark.parametrize("restore", [True, False])
@@ -271,3 +272,24 @@ def test_reuse_without_a_mask_keeps_every_pixel_that_it_did_not_compute():
     for result in (run.restored(run.decoded())[0].rgb, run.raw(run.decoded())[0]):
         assert np.array_equal(result[still], np.asarray(image)[still])
     assert not np.array_equal(result, np.asarray(image))
+
+
+def test_a_model_may_bring_its_own_reuse():
+    own = dataclasses.replace(CONFIG.generation, reuse={"first_scale": 3, "tolerance": 0.1})
+    pipeline = toy_pipeline(dataclasses.replace(CONFIG, generation=own))
+
+    def chosen(given):
+        return pipeline.requests(picture(20, 20), "it", reuse=given)[1].reuse
+
+    assert chosen(None) == chosen(True) == ReuseSettings(first_scale=3, tolerance=0.1)
+    assert chosen(False) is None
+    assert chosen(ReuseSettings(margin=2)) == ReuseSettings(margin=2)
+    assert toy_pipeline().requests(picture(20, 20), "it")[1].reuse is None
+
+
+@pytest.mark.parametrize("wrong", [{"first": 1}, {"tolerance": 3.0}, {"margin": "wide"}])
+def test_a_models_reuse_that_is_none_is_one_sentence(wrong):
+    own = dataclasses.replace(CONFIG.generation, reuse=wrong)
+    pipeline = toy_pipeline(dataclasses.replace(CONFIG, generation=own))
+    with pytest.raises(ConfigError, match="a reuse that is none"):
+        pipeline.requests(picture(20, 20), "it")
