@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tests.listening import inputs_of, outputs_of
@@ -25,6 +25,9 @@ from tests.tiny import (
     tiny_editor,
     tiny_text,
 )
+from varedit.config import TransformerConfig
+from varedit.errors import ConfigError
+from varedit.quantizer import latents_to_tokens
 from varedit.text_features import TextFeatures
 from varedit.transformer.attention import SelfAttention
 from varedit.transformer.model import COPY_SCALE, VAREditTransformer
@@ -295,3 +298,53 @@ def test_a_fresh_copy_path_proposes_the_source_itself():
     assert forced.residuals is not None
     logits = fresh(forced.source, forced.step_inputs, tiny_text(), editor.layout, forced.residuals)
     assert torch.equal(logits[..., 1] > logits[..., 0], forced.residuals > 0)
+
+
+def shifted_config() -> TransformerConfig:
+    return replace(tiny_config(source_residual=True), residual_shift=True)
+
+
+def test_a_copy_path_with_a_shift_votes_for_what_the_shifted_source_still_has():
+    editor = tiny_editor(shifted_config())
+    path, text, forced = editor.model.copy_path, tiny_text(), true_inputs(editor)
+    assert path is not None and path.shift is not None and forced.residuals is not None
+    with inputs_of(editor.model.head) as states:
+        logits = editor.teacher_forced(forced, text)
+    added = logits - editor.model.head(states[0]).unflatten(-1, (-1, 2))
+    strengths = path.strength[:4].repeat_interleave(torch.tensor(editor.lengths))
+    wanted = forced.residuals / path.spread + path.shift(states[0])
+    votes = torch.sigmoid(path.gate(states[0]) + 2) * strengths[:, None] * torch.asinh(10 * wanted)
+    assert_close(added[..., 1] - added[..., 0], votes, rtol=1e-4, atol=1e-4)
+    assert_close(editor.cached(forced, text), logits, rtol=1e-4, atol=1e-4 * logits.std().item())
+
+
+def test_one_shift_by_what_the_target_differs_gives_the_bits_of_all_scales():
+    editor = tiny_editor(shifted_config())
+    source, target = editor.features(2, seed=20), editor.features(2, seed=21)
+    coded, quantizer = editor.quantizer.encode(target), editor.quantizer
+    before = [torch.zeros_like(target), *coded.running[:-1]]
+    path = editor.model.copy_path
+    assert path is not None
+    path.strength.fill_(1.0)
+    for scale, running in enumerate(before):
+        residuals = latents_to_tokens(quantizer.residual(source, running, scale), 1)
+        shift = latents_to_tokens(quantizer.residual(target, source, scale), 1) / path.spread
+        path.shift = Answering(shift)
+        votes = path.logits(torch.zeros(*shift.shape[:2], 24), residuals, torch.full(shift.shape[1:2], scale))
+        assert torch.equal(votes[..., 1] > votes[..., 0], latents_to_tokens(coded.bits[scale].float(), 1) > 0.5)
+
+
+class Answering(nn.Module):
+    """Gives one answer to everything."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, _states: Tensor) -> Tensor:
+        return self.answer
+
+
+def test_a_shift_without_a_copy_path_is_refused():
+    with pytest.raises(ConfigError, match="set source_residual"):
+        replace(tiny_config(), residual_shift=True)

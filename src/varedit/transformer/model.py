@@ -25,6 +25,7 @@ from varedit.transformer.reference import SequenceLayout
 COPY_SCALE = 4.0  # initial weight of the copy path, in logits
 COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
 COPY_OPENNESS = 2.0  # initial gate, before the sigmoid
+SHIFTED_SCALE = 1.5  # initial weight where the path learns a shift: its votes are not bounded by one
 
 
 class VAREditTransformer(nn.Module):
@@ -204,6 +205,10 @@ class CopyPath(nn.Module):
     Each target token is told what the source still has over the sum so far, and the bits start out as the sign of
     that residual; a gate per bit learns where to depart from it. The proposal also mends the model's own earlier
     errors, since the residual is taken from the sum that was really produced.
+
+    With `residual_shift` the path learns, for every token and channel, how far the target's features lie from the
+    source's, and proposes the sign of what the *target* still has over the sum. One answer then serves all scales,
+    however fine their codes are; without it the model must do this arithmetic anew in each bit's logits.
     """
 
     spread: Tensor
@@ -212,13 +217,19 @@ class CopyPath(nn.Module):
         super().__init__()
         self.embed = nn.Linear(config.token_bits, config.width, bias=False)
         self.gate = nn.Linear(config.width, config.token_bits)
-        self.strength = nn.Parameter(torch.full((config.level_rows,), COPY_SCALE))
+        self.shift = nn.Linear(config.width, config.token_bits) if config.residual_shift else None
+        scale = COPY_SCALE if self.shift is None else SHIFTED_SCALE
+        self.strength = nn.Parameter(torch.full((config.level_rows,), scale))
         self.register_buffer("spread", torch.ones(()))  # standard deviation of the autoencoder's features
 
     def logits(self, h: Tensor, residuals: Tensor, levels: Tensor) -> Tensor:
         """(B, L, token bits, 2): for and against bit 1, from states (B, L, D) and residuals (B, L, token bits)."""
         opened = torch.sigmoid(self.gate(h) + COPY_OPENNESS) * self.strength[levels].unsqueeze(-1)
-        vote = opened * torch.tanh(COPY_SHARPNESS * residuals / self.spread) / 2
+        wanted = COPY_SHARPNESS * residuals / self.spread
+        if self.shift is None:
+            vote = opened * torch.tanh(wanted) / 2
+        else:  # a function that never saturates, so that a shift that is far off still learns
+            vote = opened * torch.asinh(wanted + COPY_SHARPNESS * self.shift(h)) / 2
         return torch.stack((-vote, vote), dim=-1)
 
 
