@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.live_bytes import LiveBytes
-from tests.toys import CONFIG, picture, toy_editor
+from tests.toys import CONFIG, picture, toy_editor, toy_pipeline
 from varedit import strips
 from varedit.config import AutoencoderConfig, EditorConfig, GenerationConfig, ScheduleConfig, TransformerConfig
 from varedit.memory import PROMPT_TOKENS, MemoryOptions, memory_plan
@@ -49,7 +49,7 @@ def test_the_cache_holds_source_target_and_text_of_all_branches(reference, rows,
     plan = memory_plan(config, config.templates.templates[0], {}, options)
     keys_and_values, depth, width, bytes_per_value, batch = 2, 3, 48, 2, 5
     per_row = keys_and_values * (2 if guidance else 1) * depth * width * bytes_per_value * batch
-    assert plan.cache == pytest.approx((rows + 27 + PROMPT_TOKENS) * per_row)
+    assert plan.cache == pytest.approx((rows + 7 + PROMPT_TOKENS) * per_row)  # 7 target tokens before the last scale
 
 
 def test_weights_are_counted_in_the_format_that_each_is_held_in():
@@ -158,3 +158,17 @@ def test_an_edit_takes_what_the_plan_says(config, batch, in_strips, monkeypatch)
         pipeline([picture(30, 30)] * batch, "warmer", seed=5, restore=False)
     # What is not counted: the tokens, the logits and drawn numbers, the text, and short-lived copies.
     assert 0.7 < live.peak / plan.total < 1.4
+
+
+def test_the_cache_has_no_rows_for_the_last_scale_and_is_dropped_before_decoding():
+    pipeline = toy_pipeline()
+    requests, options = pipeline.requests(picture(30, 30), "warmer", seed=5)
+    [(_, run)] = pipeline._runs(requests, options)
+    run.encode()
+    scales = run.scales()
+    next(scales)
+    assert run.generation is not None
+    layers = run.generation.cache.layers
+    assert layers[0].keys.shape[2] == 25 + 1 + 4 + 9  # the source, and all target scales before the last 25 tokens
+    *_, last = scales
+    assert last.index == 3 and not layers

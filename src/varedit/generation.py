@@ -131,6 +131,8 @@ class Generation(Iterator[GeneratedScale]):
         features = self.quantizer.add(features, bits, scale)
         if self.reuse is not None and scale == len(schedule) - 1:
             features = self.reuse.settle(features)
+        if scale == len(schedule) - 1:
+            self.cache.layers.clear()  # nothing reads them any more, and the decoder may need the room
         self.state = GeneratedScale(scale, bits, features)
         return self.state
 

@@ -8,10 +8,12 @@ encoder's where it is offloaded. Each part is counted where it is largest, with 
 - encode: a pixel of the photograph holds three rows of channels in float32: a block's input, its normalised copy and
   the convolution's result;
 - scales: the cache, and the widest moment of a block. Keys and values take c x 2 x D x rows, for every layer and both
-  guidance branches; rows are the source's, the target's and the text's tokens. With scale-aligned reference the first
-  layer keeps the source twice. In a block's feed-forward over the longest call, a token holds the hidden layer before
-  and after its GELU (2 x c x hidden), queries, keys and values (3 x c x D) and three rows of float32: the stream, its
-  norm, and what is added to it (3 x 4 x D);
+  guidance branches; rows are the source's, the text's, and those of all target scales but the last. With scale-aligned
+  reference the first layer keeps the source twice. In a block's feed-forward over the longest call, a token holds the
+  hidden layer before and after its GELU (2 x c x hidden), queries, keys and values (3 x c x D) and three rows of
+  float32: the stream, its norm, and what is added to it (3 x 4 x D). In the attention of the last scale, a token holds
+  queries, keys, values and the result (4 x c x D) and two rows of float32, and there stand all keys and values of one
+  layer side by side (2 x c x D x rows);
 - decode: `varedit.strips`, which takes a large picture in parts.
 
 What the framework itself takes (a few hundred MB) is not in it.
@@ -106,7 +108,11 @@ def memory_plan(
         kept_text=0 if options.offload_text else text_encoder,
         encode=options.batch * _encoding_bytes(config.autoencoder, height * width),
         cache=rows * _cache_values(transformer, schedule) * options.bytes_per_value,
-        step=rows * _feed_forward_bytes(transformer, schedule, options.bytes_per_value),
+        step=rows
+        * max(
+            _feed_forward_bytes(transformer, schedule, options.bytes_per_value),
+            _last_attention_bytes(transformer, schedule, options.bytes_per_value),
+        ),
         decode=decoding_bytes(config.autoencoder, options.batch, height * width, options.bytes_per_value),
     )
 
@@ -131,7 +137,7 @@ def source_tokens(transformer: TransformerConfig, schedule: ScaleSchedule) -> in
 def _cache_values(transformer: TransformerConfig, schedule: ScaleSchedule) -> int:
     """Numbers in the cache of one guidance branch."""
     source = source_tokens(transformer, schedule)
-    rows = transformer.depth * (source + schedule.num_tokens + PROMPT_TOKENS)
+    rows = transformer.depth * (source + schedule.num_tokens - schedule.lengths[-1] + PROMPT_TOKENS)
     if transformer.reference == "sar":
         rows += source
     return 2 * transformer.width * rows
@@ -142,6 +148,13 @@ def _feed_forward_bytes(transformer: TransformerConfig, schedule: ScaleSchedule,
     longest_call = max(source_tokens(transformer, schedule), schedule.lengths[-1])
     per_token = bytes_per_value * (2 * transformer.ffn_hidden + 3 * transformer.width) + 4 * 3 * transformer.width
     return longest_call * per_token
+
+
+def _last_attention_bytes(transformer: TransformerConfig, schedule: ScaleSchedule, bytes_per_value: int) -> int:
+    """Bytes that one guidance branch holds while the last scale attends to all there is."""
+    own = schedule.lengths[-1] * (4 * bytes_per_value + 2 * 4)
+    joined = (source_tokens(transformer, schedule) + schedule.num_tokens) * 2 * bytes_per_value
+    return transformer.width * (own + joined)
 
 
 def _encoding_bytes(autoencoder: AutoencoderConfig, pixels: int) -> int:

@@ -1,8 +1,9 @@
 """Everything that an edit keeps between scales: keys and values of all layers, the text's, the modulations.
 
-Buffers are made once and written in place. Rows [0, S) of a layer belong to the source, rows [S, S + L) to the target
-scales, as many of them as were computed; see `reference` for why a scale's keys are one contiguous run. In the aligned
-layer of SAR the source's own keys and values are kept apart, and rows [0, S) hold their average at the scale in hand.
+Buffers are made once and written in place. Rows [0, S) of a layer belong to the source, those after them to the target
+scales, as many tokens as were computed; see `reference` for why a scale's keys are one contiguous run. Rows of the last
+scale are not kept, as nothing comes after it. In the aligned layer of SAR the source's own keys and values are kept
+apart, and rows [0, S) hold their average at the scale in hand.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from varedit.transformer.reference import SequenceLayout
 class LayerCache:
     """One layer's part of an `EditCache`."""
 
-    keys: Tensor  # (B, N, S + L, E)
-    values: Tensor  # (B, N, S + L, E)
+    keys: Tensor  # (B, N, layout.kept_rows, E)
+    values: Tensor  # (B, N, layout.kept_rows, E)
     text: TextKeysValues
     modulation: Modulation
     source_keys: Tensor | None = None  # (B, N, S, E), kept apart only in an aligned layer
@@ -45,15 +46,19 @@ class LayerCache:
         """Store a target scale's keys and values; it attends to the source rows it may see and to all scales so far."""
         layout, scale = cache.layout, cache.next_scale
         size, visible = layout.num_source, layout.visible(scale, layer)
-        start, end = size + cache.filled, size + cache.filled + k.shape[2]
-        self.keys[:, :, start:end] = k
-        self.values[:, :, start:end] = v
+        first, start, end = size - visible, size + cache.filled, size + cache.filled + k.shape[2]
         if self.source_keys is not None and self.source_values is not None:
-            self.keys[:, :, size - visible : size] = layout.aligned(self.source_keys, scale)
-            self.values[:, :, size - visible : size] = layout.aligned(self.source_values, scale)
-        seen = slice(size - visible, end)
-        mask = None if cache.seen is None else cache.seen[..., seen]
-        return attend_all(q, self.keys[:, :, seen], self.values[:, :, seen], mask)
+            self.keys[:, :, first:size] = layout.aligned(self.source_keys, scale)
+            self.values[:, :, first:size] = layout.aligned(self.source_values, scale)
+        if scale + 1 == len(layout.schedule):
+            keys = torch.cat((self.keys[:, :, first:start], k), dim=2)
+            values = torch.cat((self.values[:, :, first:start], v), dim=2)
+        else:
+            self.keys[:, :, start:end] = k
+            self.values[:, :, start:end] = v
+            keys, values = self.keys[:, :, first:end], self.values[:, :, first:end]
+        mask = None if cache.seen is None else cache.seen[..., first:end]
+        return attend_all(q, keys, values, mask)
 
     def taken(self, items: Tensor, used: int, capacity: int) -> LayerCache:
         """Some items of the batch, by index, with the rows in use, in a cache of its own of ``capacity`` rows."""
@@ -97,7 +102,11 @@ class EditCache:
             scales: how many scales, counted from the first, it must have room for; None is all.
         """
         size, schedule = self.layout.num_source, self.layout.schedule
-        capacity = size + (schedule if scales is None else schedule.first(scales)).num_tokens
+        capacity = (
+            self.layout.kept_rows
+            if scales is None
+            else min(self.layout.kept_rows, size + schedule.first(scales).num_tokens)
+        )
         return EditCache(
             layout=self.layout,
             layers=[layer.taken(items, size + self.filled, capacity) for layer in self.layers],

@@ -186,7 +186,7 @@ class VAREditTransformer(nn.Module):
         index: int,
         batch: int,
     ) -> LayerCache:
-        rows = layout.num_source + layout.schedule.num_tokens
+        rows = layout.kept_rows
         weight = block.attention.project.weight
 
         def buffer(count: int) -> Tensor:

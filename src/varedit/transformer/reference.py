@@ -66,6 +66,11 @@ class SequenceLayout:
         """First target token of each scale, counted from the first target token; the last entry is the end."""
         return (*_starts(list(self.schedule.lengths)), self.schedule.num_tokens)
 
+    @property
+    def kept_rows(self) -> int:
+        """Rows that later scales read: the source's, and those of all target scales but the last."""
+        return self.num_source + self.target_starts[-2]
+
     def is_aligned(self, layer: int) -> bool:
         """Whether a layer (counted from 0) sees the source averaged down to the target's scale."""
         return self.aligned_first_layer and layer == 0
