@@ -56,7 +56,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 def _address(tensor: Tensor) -> int:
-    return 0 if tensor.device.type == "meta" else tensor.untyped_storage().data_ptr()
+    return 0 if tensor.device.type == "meta" else int(tensor.untyped_storage().data_ptr())
 
 
 def peak_of(run: Callable[[], Any]) -> int:

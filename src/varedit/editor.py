@@ -100,6 +100,12 @@ class Editor:
         """Where the weights are."""
         return self.transformer.head.weight.device
 
+    def placed(self, tensor: Tensor) -> Tensor:
+        """A tensor of the CPU on the model's device; on CUDA without waiting until it is there."""
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
     def quantizer(self, template: Template) -> MultiScaleQuantizer:
         """The quantiser on a template's latent grids."""
         return latent_quantizer(self.config, template)

@@ -78,8 +78,8 @@ class EditRun:
                 for request in self.requests
             ]
             self.fits = [fit for _, fit in fitted]
-            pixels = torch.from_numpy(np.stack([pixels for pixels, _ in fitted])).to(self.editor.device)
-            self.source = self.editor.autoencoder.encode(pixels)
+            pixels = torch.from_numpy(np.stack([pixels for pixels, _ in fitted]))
+            self.source = self.editor.autoencoder.encode(self.editor.placed(pixels))
 
     def scales(self) -> Iterator[GeneratedScale]:
         """Read the instructions, then draw scale after scale; what stands in `features` is what the next one sees."""
@@ -98,7 +98,7 @@ class EditRun:
                 text,
                 unconditional,
                 sampler,
-                [uniforms.to(self.editor.device) for uniforms in drawn],
+                [self.editor.placed(uniforms) for uniforms in drawn],
                 reuse=self.reuse,
                 allowed=self._allowed() if self.reuse is not None else None,
             )

@@ -103,7 +103,7 @@ class Stack(nn.Module):
         self.final_layer_norm = RootMeanSquareNorm(config)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        bias = self.block[0].layer[0].SelfAttention.position_bias(x.shape[1])  # type: ignore[union-attr, operator, index]
+        bias = self.block[0].layer[0].SelfAttention.position_bias(x.shape[1])  # type: ignore[union-attr, index]
         bias = bias.masked_fill(~mask[:, None, None].bool(), torch.finfo(bias.dtype).min)  # (B, N, T, T)
         for block in self.block:
             x = block(x, bias)
