@@ -86,6 +86,14 @@ def save_image(
     """
     image_format = check_output_path(path, force=force, size=(rgb.shape[1], rgb.shape[0]))
     data = encode_image(rgb, image_format, alpha=alpha, provenance=provenance, quality=quality)
+    write_whole(path, data)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file beside its target, then let it take its place in one step. Raises OutputError.
+
+    An existing file is replaced and lends its permissions.
+    """
     temporary = path.with_name(f".varedit-{secrets.token_hex(8)}.tmp")
     try:
         _write_synced(temporary, data)
