@@ -244,5 +244,7 @@ class InModelSize:
         """How far each pixel of the photograph may change, (H, W) in [0, 1]; None: freely."""
         if self.open_places is None:
             return self.mask
-        limit = self.fit.resize_to_source(self.open_places)[0]
-        return limit if self.mask is None else limit * self.mask
+        limit: NDArray[np.float32] = self.fit.resize_to_source(self.open_places)[0]
+        if self.mask is not None:
+            limit = limit * self.mask
+        return limit

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from varedit.cli.jobs import PIPE, Job, Targets, plan, split_instruction
+from varedit.cli.jobs import PIPE, Job, Targets, names_many, plan, split_instruction
 from varedit.cli.request import Request, request_options
 from varedit.cli.terminal import Terminal, talking, write_result
 from varedit.errors import InputMissing, OutputError, UsageError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @request_options
 @talking
 @click.pass_obj
-def edit(terminal: Terminal, /, **options: Any) -> None:
+def edit(terminal: Terminal, /, **options: Any) -> int:
     """Edit each IMAGE as INSTRUCTION says.
 
     The result has the size of the image. The last argument is the instruction.
@@ -42,12 +42,23 @@ def edit(terminal: Terminal, /, **options: Any) -> None:
     varedit edit photo.jpg "a lot warmer" -o result.jpg --seed 7 --compare both.jpg
     varedit edit photo.jpg "remove the cup" -o result.png --mask cup.png --show-region changed.png
     varedit edit *.jpg "slightly brighter" -o 'out/{stem}-{seed}.{ext}' --json
+    varedit edit photos/ "slightly brighter" -o out/
+    varedit edit edits.jsonl -o out/ --batch-size 16
     varedit edit photo.jpg "add a red hat" -m models/2b-512 --device cuda -o result.png --previews steps/
     cat photo.jpg | varedit edit - "sepia" -o - > result.png
+
+    A folder, or a JSONL file whose lines have "image" and "instruction" (and may have "seed", "mask", "output",
+    "guidance", "temperature" and "id"), is streamed through the model in batches. The same command again goes on where
+    it stopped. If some images fail, the others are done and the exit code is 65.
 
     Temperature, guidance and seed are told at the end and recorded in the result, so that every edit can be repeated.
     """
     request = Request(**options)
+    if names_many(request.arguments, request.output):
+        from varedit.cli.edit_many import edit_many
+
+        return edit_many(terminal, request)
+    check_options(request)
     sources, instruction = split_instruction(request.arguments)
     seed = secrets.randbelow(2**32) if request.seed is None else request.seed  # drawn here: file names may hold it
     targets = Targets(
@@ -79,6 +90,18 @@ def edit(terminal: Terminal, /, **options: Any) -> None:
             f"loading {started - loading:.1f} s"
         )
         terminal.say(f"seed {result.seeds[0]}, model {result.settings[0]['model']}")
+    return 0
+
+
+def check_options(request: Request) -> None:
+    """Raise UsageError for an option that only many edits have."""
+    for name, is_given in (
+        ("--batch-size", request.batch_size is not None),
+        ("--ray", request.ray),
+        ("--workers", request.workers is not None),
+    ):
+        if is_given:
+            raise UsageError(f"{name} goes with a folder of images or a JSONL file of edits, not with single images")
 
 
 def check_targets(jobs: list[Job], request: Request) -> None:
@@ -141,17 +164,7 @@ def call_settings(request: Request, picture: Picture, seed: int) -> dict[str, An
     from varedit.images import load_mask
 
     mask = None if request.mask is None else load_mask(request.mask, picture.width, picture.height)
-    return {
-        "guidance_scale": request.guidance,
-        "temperature": request.temperature,
-        "greedy": request.greedy,
-        "reuse": request.reuse,
-        "candidates": request.candidates,
-        "seed": seed,
-        "restore": request.restore,
-        "mask": mask,
-        "fit": request.fit,
-    }
+    return {**request.call, "seed": seed, "mask": mask}
 
 
 def checked_instruction(request: Request, instruction: str) -> str:
@@ -168,7 +181,7 @@ def load_editor(request: Request) -> VAREditPipeline:
     """The pipeline that the options ask for."""
     from varedit.pipeline import VAREditPipeline
 
-    return VAREditPipeline.from_pretrained(request.model, dtype=request.precision, device=request.device)
+    return VAREditPipeline.from_pretrained(request.model, **request.loading)
 
 
 def run(

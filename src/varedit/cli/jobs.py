@@ -51,6 +51,29 @@ class Targets:
     previews: Path | None = None
 
 
+def names_many(arguments: tuple[str, ...], output: str) -> bool:
+    """Whether a call names a folder of images with an instruction, or a list of edits, instead of images.
+
+    A folder whose result is to be one picture is a slip; `plan` says so.
+    """
+    if len(arguments) == 2 and _is_folder(arguments[0]):
+        return not names_picture(output)
+    return 1 <= len(arguments) <= 2 and is_list(arguments[0])
+
+
+def is_list(name: str) -> bool:
+    """Whether a name is that of a file of edits."""
+    return name.lower().endswith(".jsonl")
+
+
+def names_picture(output: str) -> bool:
+    """Whether an output names one picture, or many by a pattern, instead of a folder."""
+    from varedit.output import FORMAT_OF_SUFFIX
+
+    has_suffix = Path(output).suffix.lower() in (*FORMAT_OF_SUFFIX, ".{ext}")
+    return output == PIPE or (has_suffix and not output.endswith("/") and not _is_folder(output))
+
+
 def split_instruction(arguments: tuple[str, ...]) -> tuple[list[str], str]:
     """Images and instruction. Raises UsageError where the last argument is plainly not an instruction."""
     if len(arguments) < 2:
@@ -141,6 +164,8 @@ def _is_folder(name: str) -> bool:
 def _trouble(name: str) -> str:
     """What is wrong with the name of an image that is no file."""
     try:
+        if _is_folder(name):
+            return "is not a file; the results of a folder of images need a folder, such as -o out/"
         return "is not a file" if name and Path(name).exists() else "does not exist"
     except (OSError, ValueError) as error:
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"

@@ -50,22 +50,39 @@ class Terminal:
         return code
 
     @contextmanager
-    def progress(self, label: str) -> Iterator[Callable[[int, int], None]]:
+    def progress(self, label: str, *, unit: str | None = None) -> Iterator[Callable[[int, int], None]]:
         """A bar; the caller calls what it gets with (steps done, steps in all).
 
+        With a unit, such as "images", it also tells how many pass in a second and how long the rest will take.
         Only on a terminal: in a log a bar is noise, and the closing line says the same.
         """
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total: None
             return
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         name = TextColumn("{task.description}", markup=False)
-        columns = (name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task(printable(label), total=None)
-            yield lambda done, total: progress.update(task, completed=done, total=total)
+        columns: list[ProgressColumn] = [name, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+        if unit is not None:
+            columns += [TextColumn(f"{{task.fields[speed]}} {unit}/s"), TimeRemainingColumn()]
+        is_shared = sys.stdout.isatty()  # with the bar; else stdout is a file or a pipe, and stays one
+        with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=is_shared) as progress:
+            task = progress.add_task(printable(label), total=None, speed="-")
+
+            def show(done: int, total: int) -> None:
+                speed = progress.tasks[0].speed
+                progress.update(task, completed=done, total=total, speed="-" if speed is None else f"{speed:.2f}")
+
+            yield show
 
 
 def talking(command: Command) -> Command:
