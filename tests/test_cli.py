@@ -535,6 +535,17 @@ def test_info_for_a_person_is_a_table_with_every_template(model_folder):
     assert [line.split()[:4] for line in lines[-2:]] == [["wide", "20x16", "27", "20"], ["square", "16x16", "21", "16"]]
 
 
+def test_info_tells_what_options_save(model_folder):
+    def memory(*options):
+        facts = json.loads(varedit("info", "8b-1024", "--json", *options).stdout)
+        return max(template["memory_bytes"]["bfloat16"] for template in facts["templates"])
+
+    plain, offloaded, low = memory(), memory("--offload"), memory("--offload", "--weights", "fp8")
+    assert plain > offloaded > low
+    assert low < 24e9, "the largest released model fits an accelerator of 24 GB"
+    assert memory("--batch", "2") > plain
+
+
 def test_info_about_no_model_folder_is_one_sentence(folder):
     assert_one_sentence(varedit("info", "nowhere"), 69, "nowhere")
 

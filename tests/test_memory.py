@@ -71,6 +71,7 @@ def test_weights_are_counted_in_the_format_that_each_is_held_in():
     plan = memory_plan(config, template, shapes, MemoryOptions(bytes_per_value=2, low_bit=True))
     assert plan.weights == 4 * 20 + (42 + 4 * 6) + 2 * 8 + 4 * 288 + 4 * 9 + 2 * 15
     assert plan.text_encoder == 2 * 18 + (30 + 4 * 10)
+    assert plan.step == memory_plan(config, template, {}, MemoryOptions(bytes_per_value=2)).step + 2 * 4 * 42
     plan = memory_plan(config, template, shapes, MemoryOptions(bytes_per_value=2, low_bit=True, offload_text=True))
     assert (plan.text_encoder, plan.kept_text) == (2 * 18 + 2 * 30, 0)
 

@@ -13,7 +13,7 @@ encoder's where it is offloaded. Each part is counted where it is largest, with 
   hidden layer before and after its GELU (2 x c x hidden), queries, keys and values (3 x c x D) and three rows of
   float32: the stream, its norm, and what is added to it (3 x 4 x D). In the attention of the last scale, a token holds
   queries, keys, values and the result (4 x c x D) and two rows of float32, and there stand all keys and values of one
-  layer side by side (2 x c x D x rows);
+  layer side by side (2 x c x D x rows). A matrix in 8 bits is widened while it is used (fp8: through float32);
 - decode: `varedit.strips`, which takes a large picture in parts.
 
 What the framework itself takes (a few hundred MB) is not in it.
@@ -112,7 +112,8 @@ def memory_plan(
         * max(
             _feed_forward_bytes(transformer, schedule, options.bytes_per_value),
             _last_attention_bytes(transformer, schedule, options.bytes_per_value),
-        ),
+        )
+        + (_widened_bytes(shapes) if options.low_bit else 0),
         decode=decoding_bytes(config.autoencoder, options.batch, height * width, options.bytes_per_value),
     )
 
@@ -127,6 +128,12 @@ def weight_bytes(part: str, shapes: PartShapes, options: MemoryOptions) -> int:
         else:
             total += math.prod(shape) * (4 if computes_in_float32(part, name) else options.bytes_per_value)
     return total
+
+
+def _widened_bytes(shapes: PartShapes) -> int:
+    """Bytes that the largest matrix takes while it is brought from 8 bits to the compute type."""
+    matrices = (shape for name, shape in shapes.get("transformer", {}).items() if is_low_bit("transformer", name))
+    return 2 * 4 * max(map(math.prod, matrices), default=0)
 
 
 def source_tokens(transformer: TransformerConfig, schedule: ScaleSchedule) -> int:
