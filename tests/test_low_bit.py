@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+import varedit
 from tests.toys import CONFIG, picture, toy_editor
 from varedit.editor import Editor
 from varedit.errors import MissingExtra, UsageError
@@ -42,17 +46,14 @@ def test_each_weight_is_near_to_what_it_was(weights):
     assert not torch.equal(found, weight)
 
 
-@pytest.mark.parametrize("weights", ["int8", "fp8"])
-def test_logits_stay_near(folder, weights):
-    full, low = loaded(folder, "full"), loaded(folder, weights)
-    probabilities = []
-    for pipeline in (full, low):
-        first = next(pipeline.stream(**EDIT))
-        assert first.index == 0
-        bits = pipeline(**EDIT).images[0]
-        probabilities.append(torch.cat([scale.flatten() for scale in bits]))
-    # The toy's weights are random and its bits near even odds, the worst case: a trained model's are far from it.
-    assert (probabilities[0] == probabilities[1]).float().mean() > 0.85
+@pytest.mark.parametrize(("weights", "share"), [("int8", 0.97), ("fp8", 0.93)])
+def test_most_bits_are_the_same(folder, weights, share):
+    bits = [
+        torch.cat([scale.flatten() for scale in loaded(folder, kind)(**EDIT).images[0]]) for kind in ("full", weights)
+    ]
+    # Measured 0.995 and 0.969. The toy's weights are random and many of its bits near even odds, where little decides.
+    same = (bits[0] == bits[1]).float().mean()
+    assert share < same < 1
 
 
 @pytest.mark.parametrize("weights", ["int8", "fp8"])
@@ -87,12 +88,23 @@ def test_a_model_in_8_bits_is_neither_written_nor_cast(folder, tmp_path):
         pipeline.to(torch.bfloat16)
 
 
+def test_nothing_is_said_of_kernels_that_are_not_for_this_device(folder):
+    pytest.importorskip("torchao")
+    code = f"from varedit import VAREditPipeline; VAREditPipeline.from_pretrained({str(folder)!r}, weights='int8')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(varedit.__file__).parents[1])}
+
+
 def test_a_form_that_is_none_is_refused(folder):
     with pytest.raises(UsageError, match="weights must be one of full, int8, fp8, not 'int4'"):
         VAREditPipeline.from_pretrained(folder, weights="int4")  # type: ignore[arg-type]  # what is tested
 
 
 def test_without_torchao_one_sentence_says_how_to_get_it(folder, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)  # as if it were not there
     with pytest.raises(MissingExtra, match=r"pip install 'varedit\[lowbit\]'"):
         VAREditPipeline.from_pretrained(folder, weights="int8")

@@ -17,7 +17,7 @@ import torch._dynamo
 from varedit.transformer.block import Block
 from varedit.transformer.model import VAREditTransformer
 
-MAX_SHAPES = 256  # numbers of tokens and batch sizes that one process may meet; torch's own limit is 8
+MAX_SHAPES = 256  # numbers of tokens and batch sizes that are compiled; others run as they are. Torch's own limit is 8
 
 
 def compile_blocks(transformer: VAREditTransformer, *, backend: str = "inductor") -> None:
@@ -28,7 +28,7 @@ def compile_blocks(transformer: VAREditTransformer, *, backend: str = "inductor"
         backend: of torch.compile; others than "inductor" are for tests.
     """
     is_cuda = transformer.head.weight.device.type == "cuda"
-    options: dict[str, Any] = {"backend": backend, "dynamic": False, "fullgraph": True}
+    options: dict[str, Any] = {"backend": backend, "dynamic": False}
     if is_cuda and backend == "inductor":
         options["mode"] = "reduce-overhead"
     for block in cast(list[Block], list(transformer.blocks)):

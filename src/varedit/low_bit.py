@@ -7,7 +7,9 @@ mapped file, so the model is never in memory whole in a wider type.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, cast, get_args
 
 import torch
@@ -40,7 +42,8 @@ def quantiser(weights: StoredWeights, part: str) -> Callable[[str, Tensor], Tens
 
 def _torchao(weights: StoredWeights) -> Callable[[Tensor], Tensor]:
     try:
-        from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+        with _warnings_unsaid():
+            from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
     except ImportError as error:
         raise MissingExtra(f"{weights} weights", "lowbit") from error
     config: Any = Int8WeightOnlyConfig(version=2) if weights == "int8" else Float8WeightOnlyConfig()
@@ -53,3 +56,14 @@ def _torchao(weights: StoredWeights) -> Callable[[Tensor], Tensor]:
         return cast(Tensor, holder.weight)
 
     return quantise
+
+
+@contextmanager
+def _warnings_unsaid() -> Iterator[None]:
+    """Keep torchao, as it is imported, from logging which kernels of other devices it could not load."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
