@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from varedit.cli import COMMANDS, cli
 from varedit.cli.jobs import Targets, plan
 from varedit.cli.terminal import printable
 from varedit.images import Picture
+from varedit.pipeline import VAREditPipeline
 from varedit.provenance import read_provenance
 
 SCALES = [(1, 1), (2, 3), (4, 5)]
@@ -211,6 +213,23 @@ def test_the_model_device_and_precision_are_those_of_the_call(folder, monkeypatc
     varedit("edit", "cup.png", "warmer", "-o", "b.png", "-m", "from-option")
     assert [request.model for request in requests] == ["from-environment", "from-option"]
     assert (requests[0].device, requests[0].precision) == ("cuda:1", "bfloat16")
+
+
+def test_how_the_model_is_loaded_is_told_to_the_pipeline(folder, monkeypatch):
+    told = []
+    signature = inspect.signature(VAREditPipeline.from_pretrained)
+
+    def load(*arguments, **options):
+        told.append(options)
+        signature.bind(*arguments, **options)
+        assert set(options) <= set(signature.parameters), "none is taken for an option of the hub's"
+        return NegativeEditor()
+
+    monkeypatch.setattr(VAREditPipeline, "from_pretrained", load)
+    for index, options in enumerate(([], ["--weights", "int8", "--offload", "--compile"])):
+        assert varedit("edit", "cup.png", "warmer", "-o", f"{index}.png", *options).exit_code == 0
+    plain = {"dtype": "auto", "device": "auto", "weights": "full", "offload_text": False, "compile": False}
+    assert told == [plain, plain | {"weights": "int8", "offload_text": True, "compile": True}]
 
 
 @pytest.mark.parametrize("instruction", ["macht es wärmer", "配上红帽子", "اجعلها أدفأ", "🎩 on the cat", "-v", "a\nb"])
