@@ -46,7 +46,7 @@ class RayWorkers:
         ray, data = _ray()
         _connect(ray)
         try:
-            share = _share(ray, self.workers, str(settings.loading["device"]))
+            share = _share(ray, self.workers, str(settings.loading.get("device", "auto")))
             edits_a_task = BATCHES_A_TASK * (self.batch_size or MAX_BATCH_ELSEWHERE)
             edits_a_task = max(1, min(edits_a_task, math.ceil(len(edits) / (2 * share.workers))))
             rows = data.from_items(

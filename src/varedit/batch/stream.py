@@ -43,7 +43,7 @@ class EditSettings:
 
     Attributes:
         model: folder or hub id; None is the model inside the package.
-        loading: further arguments of `VAREditPipeline.from_pretrained`, "device" among them; JSON values.
+        loading: further arguments of `VAREditPipeline.from_pretrained`, JSON values.
         call: arguments of `VAREditPipeline.requests` but image, prompt and mask; likewise.
         metadata: whether results carry how they were made.
     """
