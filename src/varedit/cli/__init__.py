@@ -25,6 +25,7 @@ COMMANDS = {
     "data": "varedit.cli.data",
     "train": "varedit.cli.train",
     "eval": "varedit.cli.eval",
+    "bench": "varedit.cli.bench",
 }
 
 

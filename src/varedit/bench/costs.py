@@ -1,0 +1,237 @@
+"""What each stage of an edit costs at least, by arithmetic from a model's configuration; nothing is loaded or run.
+
+Counted are the multiplications and additions of matrix products and convolutions, two for each pair, exactly as they
+are carried out: attention with the keys that a token may see, texts and modulations once an edit, both guidance
+branches. Norms, activations, softmax, resizing and sampling are not counted; on every device known they cost little
+arithmetic, though not always little time.
+
+Of memory traffic, only what no implementation can avoid is counted: a stage reads its weights once, an edit's keys and
+values are written once and read once a scale, pictures and features pass in and out. What lies between two operations
+could stay on the chip and is left out, so that the bound is one from below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from varedit.config import AutoencoderConfig, EditorConfig, TransformerConfig
+from varedit.memory import GUIDANCE_BRANCHES, source_tokens
+from varedit.scales import Grid, ScaleSchedule, Template
+from varedit.t5 import T5Config
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """One batch of edits.
+
+    Attributes:
+        batch: edits at once.
+        words: T, tokens of each instruction.
+        branches: 2 with guidance, 1 without.
+        bytes_per_value: of the compute type.
+        photograph: (height, width) in pixels of the pictures that are restored.
+    """
+
+    batch: int
+    words: int
+    branches: int = GUIDANCE_BRANCHES
+    bytes_per_value: int = FLOAT32_BYTES
+    photograph: Grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """What one stage costs a batch at least.
+
+    Attributes:
+        flops: additions and multiplications in the compute type.
+        float32_flops: those in float32, whatever the compute type is.
+        traffic: bytes between memory and processor.
+    """
+
+    flops: int = 0
+    float32_flops: int = 0
+    traffic: int = 0
+
+    def __add__(self, other: StageCost) -> StageCost:
+        return StageCost(
+            flops=self.flops + other.flops,
+            float32_flops=self.float32_flops + other.float32_flops,
+            traffic=self.traffic + other.traffic,
+        )
+
+
+def edit_costs(
+    config: EditorConfig, template: Template, text_encoder: T5Config, work: Workload
+) -> dict[str, StageCost]:
+    """The cost of every stage by name: encode, text, prefill, scale 1 .. scale K, decode, decode source, restore."""
+    schedule, autoencoder = template.schedule, config.autoencoder
+    height, width = config.picture_size(schedule)
+    pixels, photograph = height * width, work.photograph[0] * work.photograph[1]
+    encoder, decoder = encoder_convolutions(autoencoder), decoder_convolutions(autoencoder)
+    features = autoencoder.latent_channels * pixels // autoencoder.downscale**2
+    picture_bytes = work.batch * FLOAT32_BYTES * (3 * pixels + features)
+    decoding = StageCost(
+        flops=work.batch * _convolution_flops(decoder, pixels),
+        traffic=work.bytes_per_value * _convolution_weights(decoder) + picture_bytes,
+    )
+    encoding = StageCost(
+        float32_flops=work.batch * _convolution_flops(encoder, pixels),
+        traffic=FLOAT32_BYTES * _convolution_weights(encoder) + picture_bytes,
+    )
+    scales = range(len(schedule))
+    return {
+        "encode": encoding,
+        "text": text_cost(text_encoder, work),
+        "prefill": prefill_cost(config.transformer, schedule, work),
+        **{f"scale {scale + 1}": scale_cost(config.transformer, schedule, scale, work) for scale in scales},
+        "decode": decoding,
+        "decode source": decoding,
+        # the photograph is read and written in 8 bits, the decoded source and result are read in float32
+        "restore": StageCost(traffic=work.batch * 3 * (2 * photograph + 2 * FLOAT32_BYTES * pixels)),
+    }
+
+
+def text_cost(sizes: T5Config, work: Workload) -> StageCost:
+    """The T5 encoder over the instructions."""
+    inner = sizes.num_heads * sizes.d_kv
+    widening = 2 if sizes.feed_forward_proj.startswith("gated") else 1
+    weights = sizes.num_layers * sizes.d_model * (4 * inner + (widening + 1) * sizes.d_ff)
+    attention = sizes.num_layers * 4 * work.words**2 * inner
+    return StageCost(flops=work.batch * (2 * work.words * weights + attention), traffic=work.bytes_per_value * weights)
+
+
+def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: Workload) -> StageCost:
+    """Instructions and source tokens through all blocks, which leaves the source's keys and values."""
+    width, items = transformer.width, work.batch * work.branches
+    source = source_tokens(transformer, schedule)
+    groups = schedule.lengths[::-1] if transformer.reference == "full" else (source,)
+    pairs = sum(length * sum(groups[index:]) for index, length in enumerate(groups))  # a group sees what follows it
+    block = _block_flops(transformer, source, pairs, work.words) + 4 * work.words * width**2  # keys, values of the text
+    reading, reading_weights = _reading_cost(transformer, work.words)
+    rows = transformer.depth * (source + work.words)
+    block_weights = transformer.depth * (_block_weights(transformer) + 2 * width**2)
+    float32_weights = reading_weights + width * transformer.token_bits
+    return StageCost(
+        flops=items * transformer.depth * block,
+        float32_flops=items * (reading + 2 * source * transformer.token_bits * width),
+        traffic=work.bytes_per_value * (block_weights + items * rows * 2 * width) + FLOAT32_BYTES * float32_weights,
+    )
+
+
+def scale_cost(transformer: TransformerConfig, schedule: ScaleSchedule, scale: int, work: Workload) -> StageCost:
+    """One target scale, counted from 0, through all blocks and the head."""
+    width, items = transformer.width, work.batch * work.branches
+    length = schedule.lengths[scale]
+    visible = [visible_rows(transformer, schedule, scale, layer) for layer in range(transformer.depth)]
+    blocks = sum(_block_flops(transformer, length, length * rows, work.words) for rows in visible)
+    per_token = 2 * width * transformer.token_bits  # head: two logits a bit
+    if scale > 0:
+        per_token += width * transformer.token_bits  # embedding; the first scale's only token has none
+    if transformer.source_residual:
+        per_token += 2 * width * transformer.token_bits  # the residual's embedding and the gate
+    rows = sum(visible) + transformer.depth * work.words
+    block_weights = transformer.depth * _block_weights(transformer)
+    return StageCost(
+        flops=items * blocks,
+        float32_flops=items * 2 * length * per_token,
+        traffic=work.bytes_per_value * (block_weights + items * rows * 2 * width) + FLOAT32_BYTES * per_token,
+    )
+
+
+def visible_rows(transformer: TransformerConfig, schedule: ScaleSchedule, scale: int, layer: int) -> int:
+    """How many keys a token of a scale attends to in a layer, both counted from 0: source rows and target rows."""
+    seen_target = sum(schedule.lengths[: scale + 1])
+    if transformer.reference == "full":
+        return 2 * seen_target
+    aligned = transformer.reference == "sar" and layer == 0
+    return seen_target + (schedule.lengths[scale] if aligned else schedule.lengths[-1])
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution: its weights are used once at every place, places being 1 / stride**2 of the picture's pixels."""
+
+    channels_in: int
+    channels_out: int
+    side: int
+    stride: int
+
+    @property
+    def weights(self) -> int:
+        """Numbers in its matrix."""
+        return self.channels_in * self.channels_out * self.side**2
+
+
+def encoder_convolutions(autoencoder: AutoencoderConfig) -> list[Convolution]:
+    """All convolutions of the encoder."""
+    widths = [autoencoder.base_channels * multiplier for multiplier in autoencoder.channel_multipliers]
+    stride, blocks = autoencoder.stem_patch, autoencoder.res_blocks_per_level
+    found = [Convolution(3 * stride**2, autoencoder.base_channels, 3, stride)]
+    for index, (previous, width) in enumerate(zip([autoencoder.base_channels, *widths], widths, strict=False)):
+        found += _residual_blocks(previous, width, blocks, stride)
+        if index + 1 < len(widths):
+            stride *= 2
+            found.append(Convolution(width, width, 3, stride))
+    found += _residual_blocks(widths[-1], widths[-1], 2, stride)
+    found.append(Convolution(widths[-1], autoencoder.latent_channels, 3, stride))
+    if autoencoder.linear_path:
+        found.append(Convolution(3, autoencoder.latent_channels, autoencoder.downscale, autoencoder.downscale))
+    return found
+
+
+def decoder_convolutions(autoencoder: AutoencoderConfig) -> list[Convolution]:
+    """All convolutions of the decoder."""
+    widths = [autoencoder.base_channels * multiplier for multiplier in autoencoder.channel_multipliers]
+    stride, blocks = autoencoder.downscale, autoencoder.res_blocks_per_level + 1
+    found = [Convolution(autoencoder.latent_channels, widths[-1], 3, stride)]
+    found += _residual_blocks(widths[-1], widths[-1], 2, stride)
+    for index, (width, coarser) in reversed(list(enumerate(zip(widths, [*widths[1:], widths[-1]], strict=True)))):
+        found += _residual_blocks(coarser, width, blocks, stride)
+        if index > 0:
+            stride //= 2
+            found.append(Convolution(width, width, 3, stride))
+    found.append(Convolution(widths[0], 3 * autoencoder.stem_patch**2, 3, stride))
+    if autoencoder.linear_path:  # transposed: each latent is multiplied by all weights of its square
+        found.append(Convolution(autoencoder.latent_channels, 3, autoencoder.downscale, autoencoder.downscale))
+    return found
+
+
+def _residual_blocks(width_in: int, width: int, count: int, stride: int) -> list[Convolution]:
+    found = []
+    for channels in [width_in] + [width] * (count - 1):
+        found += [Convolution(channels, width, 3, stride), Convolution(width, width, 3, stride)]
+        if channels != width:
+            found.append(Convolution(channels, width, 1, stride))
+    return found
+
+
+def _convolution_flops(convolutions: Sequence[Convolution], pixels: int) -> int:
+    return sum(2 * item.weights * (pixels // item.stride**2) for item in convolutions)
+
+
+def _convolution_weights(convolutions: Sequence[Convolution]) -> int:
+    return sum(item.weights for item in convolutions)
+
+
+def _block_weights(transformer: TransformerConfig) -> int:
+    """Numbers in the matrices of one block that every token meets: 4 of self-, 2 of cross-attention, feed-forward."""
+    return 6 * transformer.width**2 + 2 * transformer.width * transformer.ffn_hidden
+
+
+def _block_flops(transformer: TransformerConfig, tokens: int, pairs: int, words: int) -> int:
+    """One block over some tokens with so many pairs of query and key in self-attention."""
+    attention = 4 * transformer.width * (pairs + tokens * words)  # scores, and the sum of values
+    return 2 * tokens * _block_weights(transformer) + attention
+
+
+def _reading_cost(transformer: TransformerConfig, words: int) -> tuple[int, int]:
+    """(flops, weights) of pooling and projecting one instruction and of all modulations; float32."""
+    width, channels = transformer.width, transformer.text_channels
+    per_word = channels * 2 * width + channels * width + width**2  # the pool's keys and values, the projection
+    per_item = width**2 + 8 * width**2  # the pool's output, modulations of blocks and head
+    attention = 4 * words * width  # one query
+    return 2 * (words * per_word + per_item) + attention, per_word + per_item
