@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 from torch.utils._pytree import tree_leaves
 
 
@@ -33,11 +33,11 @@ class LiveBytes(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        before = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        before = {_address(tensor) for tensor in _tensors((args, kwargs))}
         result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and leaf.device.type != "meta" and _address(leaf) not in before:
-                self._count(leaf)
+        for tensor in _tensors(result):
+            if _address(tensor) not in before:
+                self._count(tensor)
         return result
 
     def _count(self, tensor: Tensor) -> None:
@@ -55,8 +55,17 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """Those that have memory of their own; a quantised one is several of them."""
+    for leaf in tree_leaves(values):
+        if isinstance(leaf, Tensor) and is_traceable_wrapper_subclass(leaf):
+            yield from _tensors([getattr(leaf, name) for name in leaf.__tensor_flatten__()[0]])
+        elif isinstance(leaf, Tensor) and leaf.device.type != "meta":
+            yield leaf
+
+
 def _address(tensor: Tensor) -> int:
-    return 0 if tensor.device.type == "meta" else int(tensor.untyped_storage().data_ptr())
+    return int(tensor.untyped_storage().data_ptr())
 
 
 def peak_of(run: Callable[[], Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,11 +12,15 @@ import pytest
 import torch
 
 import varedit
+from tests.live_bytes import peak_of
 from tests.toys import CONFIG, picture, toy_editor
+from varedit.checkpoints import load_weights, save_weights
 from varedit.editor import Editor
 from varedit.errors import MissingExtra, UsageError
 from varedit.low_bit import StoredWeights, quantiser
+from varedit.meta import module_without_weights
 from varedit.pipeline import VAREditPipeline
+from varedit.transformer.model import VAREditTransformer
 
 EDIT = {"image": picture(30, 30), "prompt": "make it a lot warmer", "seed": 5, "output_type": "bits"}
 
@@ -64,6 +69,18 @@ def test_the_matrices_of_the_blocks_take_a_quarter_of_float32(folder, weights):
     assert full / 4 < low < full / 4 * (1 + scales) * 1.05
     kept = loaded(folder, weights).editor.transformer
     assert type(kept.head.weight.data) is torch.Tensor, "what is not a block's stays as it is"
+
+
+def test_while_it_is_read_a_model_is_never_whole_in_a_wider_type(tmp_path):
+    pytest.importorskip("torchao")
+    config = dataclasses.replace(CONFIG.transformer, width=96, num_heads=4, ffn_hidden=768, depth=5)
+    stored = VAREditTransformer(config).half()  # another type than the compute type, so each weight has to be cast
+    save_weights(stored.state_dict(), tmp_path / "transformer")
+    whole = sum(4 * weight.numel() for weight in stored.parameters())
+    module = module_without_weights(lambda: VAREditTransformer(config))
+    change = quantiser("int8", "transformer")
+    peak = peak_of(lambda: load_weights(module, tmp_path / "transformer", "cpu", change))
+    assert whole / 4 < peak < whole / 2
 
 
 def _bytes(editor: Editor, blocks: list[str]) -> int:
