@@ -34,7 +34,7 @@ def slow_limits() -> Iterator[Limits]:
     """A device of known rates, so that bounds can be told in advance and nothing large is multiplied."""
     limits = Limits(flops=1e6, float32_flops=1e5, bandwidth=1e6)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("varedit.bench.run.measure_limits", lambda device, dtype: limits)
+        patched.setattr("varedit.bench.run.measure_limits", lambda device, dtype, clock: limits)
         yield limits
 
 

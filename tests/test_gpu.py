@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from tests.toys import picture, toy_pipeline
+from varedit import strips
+from varedit.pipeline import VAREditPipeline
 
 pytestmark = [
     pytest.mark.gpu,
@@ -36,3 +39,33 @@ def test_bfloat16_keeps_norms_and_head_in_float32():
     assert output.images[0].size == (30, 30)
     assert pipeline.editor.transformer.head.weight.dtype == torch.float32
     assert pipeline.editor.transformer.get_parameter("blocks.0.attention.project.weight").dtype == torch.bfloat16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "toy"
+    toy_pipeline().save_pretrained(path)
+    return path
+
+
+@pytest.mark.parametrize("options", [{"offload_text": True}, {"weights": "int8"}, {"weights": "fp8"}], ids=str)
+def test_options_of_memory_change_few_bits(folder: Path, options: dict[str, Any]) -> None:
+    if "weights" in options:
+        pytest.importorskip("torchao")
+    edit = {"image": picture(30, 30), "prompt": "warmer", "seed": 5, "output_type": "bits"}
+    plain, saving = (
+        VAREditPipeline.from_pretrained(folder, device="cuda", dtype="float32", **chosen)(**edit).images[0]
+        for chosen in ({}, options)
+    )
+    same = torch.cat([(one == other).flatten() for one, other in zip(plain, saving, strict=True)]).float().mean()
+    assert same > 0.93  # as on the CPU, see test_low_bit
+
+
+def test_strips_are_seamless_on_the_layout_of_the_accelerator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = VAREditPipeline.from_pretrained(folder, device="cuda", dtype="float32").editor
+    features = torch.randn(2, 5, 9, 7, generator=torch.Generator().manual_seed(0)).cuda()
+    with torch.inference_mode():
+        whole = editor.decode(features)
+        monkeypatch.setattr(strips, "WHOLE_BYTES", 0)
+        monkeypatch.setattr(strips, "STRIP_PIXELS", 3 * 28)
+        torch.testing.assert_close(editor.decode(features), whole, rtol=0, atol=1e-3)  # TF32 in convolutions

@@ -133,7 +133,8 @@ def scale_cost(transformer: TransformerConfig, schedule: ScaleSchedule, scale: i
         per_token += width * transformer.token_bits  # embedding; the first scale's only token has none
     if transformer.source_residual:
         per_token += 2 * width * transformer.token_bits  # the residual's embedding and the gate
-    rows = sum(visible) + transformer.depth * work.words
+    own = length if scale + 1 == len(schedule) else 0  # no later scale needs the last one's keys and values
+    rows = sum(visible) + transformer.depth * (work.words - own)
     block_weights = transformer.depth * _block_weights(transformer)
     return StageCost(
         flops=items * blocks,

@@ -46,13 +46,13 @@ class Limits:
         return max(self.arithmetic_seconds(cost), self.traffic_seconds(cost))
 
 
-def measure_limits(device: torch.device, dtype: torch.dtype) -> Limits:
-    """Measure the rates of a device; a few seconds."""
-    flops = _arithmetic_rate(device, dtype)
+def measure_limits(device: torch.device, dtype: torch.dtype, clock: Clock) -> Limits:
+    """Measure the rates of a device by a clock that waits for it; a few seconds."""
+    flops = _arithmetic_rate(device, dtype, clock)
     return Limits(
         flops=flops,
-        float32_flops=flops if dtype == torch.float32 else _arithmetic_rate(device, torch.float32),
-        bandwidth=_copy_rate(device),
+        float32_flops=flops if dtype == torch.float32 else _arithmetic_rate(device, torch.float32, clock),
+        bandwidth=_copy_rate(device, clock),
     )
 
 
@@ -70,29 +70,29 @@ def _after(wait: Callable[[], None]) -> float:
     return time.perf_counter()
 
 
-def _arithmetic_rate(device: torch.device, dtype: torch.dtype) -> float:
+def _arithmetic_rate(device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
     """The best of matrix products and a convolution; the latter has formats of its own on some devices (TF32)."""
     rates = []
     for side in MATRIX_SIDES[device.type]:
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        rates.append(2 * side**3 / _best_seconds(partial(torch.matmul, a, b), device))
+        rates.append(2 * side**3 / _best_seconds(partial(torch.matmul, a, b), clock))
     channels, side = 256, MATRIX_SIDES[device.type][0] // 16
     x = torch.randn(1, channels, side, side, device=device).to(dtype)
     weight = torch.randn(channels, channels, 3, 3, device=device).to(dtype)
     flops = 2 * 9 * channels**2 * side**2
-    rates.append(flops / _best_seconds(lambda: F.conv2d(x, weight, padding=1), device))
+    rates.append(flops / _best_seconds(lambda: F.conv2d(x, weight, padding=1), clock))
     return max(rates)
 
 
-def _copy_rate(device: torch.device) -> float:
+def _copy_rate(device: torch.device, clock: Clock) -> float:
     """Bytes read and written a second by a copy far larger than any cache."""
     source = torch.ones(COPY_BYTES[device.type], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * len(source) / _best_seconds(lambda: target.copy_(source), device)
+    return 2 * len(source) / _best_seconds(lambda: target.copy_(source), clock)
 
 
-def _best_seconds(work: Callable[[], object], device: torch.device) -> float:
-    clock, seconds = device_clock(device), []
+def _best_seconds(work: Callable[[], object], clock: Clock) -> float:
+    seconds = []
     for _ in range(TRIES + 1):  # the first one also makes ready
         start = clock()
         work()

@@ -70,7 +70,7 @@ def run_bench(request: BenchRequest, command: str, progress: Progress) -> dict[s
     editor = request.model.load(request.device, request.dtype)
     steps.done()
     timed = [time_batch(editor, template, request, batch, steps) for batch in batches]
-    limits = measure_limits(request.device, request.dtype)
+    limits = measure_limits(request.device, request.dtype, device_clock(request.device))
     steps.done()
     words = editor.text_encoder.tokenize([INSTRUCTION]).lengths[0]
     report = {

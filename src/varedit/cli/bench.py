@@ -6,12 +6,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from varedit.cli.request import device_option
 from varedit.cli.terminal import Terminal, talking
+
+if TYPE_CHECKING:
+    from varedit.bench.run import BenchRequest
 
 
 def parsed_batches(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int, ...]:
@@ -114,7 +117,7 @@ def bench_request(
     device: str,
     precision: str,
     **same: Any,
-) -> Any:
+) -> BenchRequest:
     """The measurement that the options mean. Raises UsageError, ModelError."""
     from varedit.bench.models import BenchModel
     from varedit.bench.run import BenchRequest
