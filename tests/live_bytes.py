@@ -58,7 +58,7 @@ class LiveBytes(TorchDispatchMode):
 def _tensors(values: Any) -> Iterator[Tensor]:
     """Those that have memory of their own; a quantised one is several of them."""
     for leaf in tree_leaves(values):
-        if isinstance(leaf, Tensor) and is_traceable_wrapper_subclass(leaf):
+        if is_traceable_wrapper_subclass(leaf):
             yield from _tensors([getattr(leaf, name) for name in leaf.__tensor_flatten__()[0]])
         elif isinstance(leaf, Tensor) and leaf.device.type != "meta":
             yield leaf
@@ -70,7 +70,8 @@ def _address(tensor: Tensor) -> int:
 
 def peak_of(run: Callable[[], Any]) -> int:
     """The most bytes of tensors made by a function that are alive at once."""
-    with torch.inference_mode(), LiveBytes() as live:
+    live = LiveBytes()
+    with torch.inference_mode(), live:
         result = run()
     del result
     return live.peak
