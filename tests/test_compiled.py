@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -9,7 +11,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from tests.toys import CONFIG, picture, toy_pipeline
 from varedit.compiled import compile_blocks
 
-EDIT = {"image": picture(30, 30), "prompt": "make it a lot warmer", "seed": 5, "output_type": "bits"}
+EDIT: dict[str, Any] = {"image": picture(30, 30), "prompt": "make it a lot warmer", "seed": 5, "output_type": "bits"}
 
 
 def test_the_bits_are_the_same_and_layers_share_their_graphs():
@@ -17,7 +19,7 @@ def test_the_bits_are_the_same_and_layers_share_their_graphs():
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("eager")
     pipeline = toy_pipeline()
-    compile_blocks(pipeline.editor.transformer, backend=counter)
+    compile_blocks(pipeline.editor.transformer, backend=counter)  # type: ignore[arg-type]  # torch takes a function, too
     for _ in range(2):  # compiled, then reused
         found = pipeline(**EDIT).images[0]
         assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))

@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_options_of_memory_change_few_bits(folder: Path, options: dict[str, Any]) -> None:
     if "weights" in options:
         pytest.importorskip("torchao")
-    edit = {"image": picture(30, 30), "prompt": "warmer", "seed": 5, "output_type": "bits"}
+    edit: dict[str, Any] = {"image": picture(30, 30), "prompt": "warmer", "seed": 5, "output_type": "bits"}
     plain, saving = (
         VAREditPipeline.from_pretrained(folder, device="cuda", dtype="float32", **chosen)(**edit).images[0]
         for chosen in ({}, options)

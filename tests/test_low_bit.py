@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from varedit.meta import module_without_weights
 from varedit.pipeline import VAREditPipeline
 from varedit.transformer.model import VAREditTransformer
 
-EDIT = {"image": picture(30, 30), "prompt": "make it a lot warmer", "seed": 5, "output_type": "bits"}
+EDIT: dict[str, Any] = {"image": picture(30, 30), "prompt": "make it a lot warmer", "seed": 5, "output_type": "bits"}
 
 
 @pytest.fixture(scope="module")

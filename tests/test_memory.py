@@ -54,7 +54,7 @@ def test_the_cache_holds_source_target_and_text_of_all_branches(reference, rows,
 
 def test_weights_are_counted_in_the_format_that_each_is_held_in():
     config = tiny_config()
-    shapes = {
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {
         "transformer": {
             "head.weight": (4, 5),  # float32 whatever the compute type
             "blocks.1.attention.project.weight": (6, 7),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def folder(tmp_path_factory):
 
 
 def test_an_edit_comes_out_the_same(folder):
-    edit = {"image": picture(30, 30), "prompt": "a lot warmer", "negative_prompt": "darker", "seed": 5}
+    edit: dict[str, Any] = {"image": picture(30, 30), "prompt": "a lot warmer", "negative_prompt": "darker", "seed": 5}
     kept, offloaded = (
         VAREditPipeline.from_pretrained(folder, device="cpu", offload_text=offload)(**edit, output_type="bits")
         for offload in (False, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ ALWAYS_CHANGED = ReuseSettings(first_scale=2, tolerance=0.0, margin=5)  # the ma
 EXACT = ReuseSettings(first_scale=2, tolerance=0.0, margin=0)
 
 
-def begun(editor: TinyEditor, source: Tensor, settings: list[SamplingSettings], **reuse: object) -> Generation:
+def begun(editor: TinyEditor, source: Tensor, settings: list[SamplingSettings], **reuse: Any) -> Generation:
     lengths = (4, 7, 2)[: len(source)]
     text = tiny_text(lengths)
     generators = [torch.Generator().manual_seed(50 + item) for item in range(len(source))]
@@ -81,7 +82,12 @@ def test_a_target_that_equals_the_source_is_the_source_and_costs_nothing(
     generation = begun(editor, source, [SHARP, SHARP], reuse=EXACT)
     computed = []
     step = editor.model.step
-    monkeypatch.setattr(editor.model, "step", lambda *inputs: computed.append(1) or step(*inputs))
+
+    def counted(*inputs):
+        computed.append(1)
+        return step(*inputs)
+
+    monkeypatch.setattr(editor.model, "step", counted)
     states = with_local_edit(generation, sums)
     assert len(computed) == 2  # of four scales
     expected = editor.quantizer.encode(source)

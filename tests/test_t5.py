@@ -21,7 +21,8 @@ MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
 
 def published(config: T5Config) -> T5EncoderModel:
     torch.manual_seed(0)
-    return T5EncoderModel(PublishedConfig(**dataclasses.asdict(config))).eval().requires_grad_(False)
+    model: T5EncoderModel = T5EncoderModel(PublishedConfig(**dataclasses.asdict(config))).eval().requires_grad_(False)
+    return model
 
 
 def ours(config: T5Config, theirs: T5EncoderModel) -> T5Encoder:
@@ -66,7 +67,7 @@ def test_distances_share_rows_as_they_grow():
 def test_states_in_float16_are_held_within_its_range():
     encoder = T5Encoder(SIZES).eval().requires_grad_(False)
     encoder.half()  # the last matrices too, so that what they give runs over
-    encoder.encoder.block[0].layer[1].DenseReluDense.wo.weight.fill_(60000)  # type: ignore[union-attr, index, operator]
+    encoder.encoder.block[0].layer[1].DenseReluDense.wo.weight.fill_(60000)  # type: ignore[union-attr, index]
     assert encoder(IDS, MASK).isfinite().all()
 
 

@@ -329,7 +329,7 @@ def test_one_shift_by_what_the_target_differs_gives_the_bits_of_all_scales():
     for scale, running in enumerate(before):
         residuals = latents_to_tokens(quantizer.residual(source, running, scale), 1)
         shift = latents_to_tokens(quantizer.residual(target, source, scale), 1) / path.spread
-        path.shift = Answering(shift)
+        path.shift = Answering(shift)  # type: ignore[assignment]  # it answers like any layer
         votes = path.logits(torch.zeros(*shift.shape[:2], 24), residuals, torch.full(shift.shape[1:2], scale))
         assert torch.equal(votes[..., 1] > votes[..., 0], latents_to_tokens(coded.bits[scale].float(), 1) > 0.5)
 

@@ -84,7 +84,8 @@ class CandidateChoice:
     ranker: Ranker = rank_by_guidance
 
     def __post_init__(self) -> None:
-        if isinstance(self.count, bool) or not isinstance(self.count, int) or not 1 <= self.count <= MAX_CANDIDATES:
+        count: object = self.count
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_CANDIDATES:
             raise UsageError(f"the number of candidates is {self.count}; it must be 1 to {MAX_CANDIDATES}")
 
 

@@ -107,19 +107,21 @@ class EditRun:
             with self._timed("candidates"):
                 best = best_beginning(self.editor, self.template, self.generation, self.requests, self.choice)
             self.seeds, self.generation = best.seeds, best.generation
-            for state in best.scales:
-                self.bits.append(state.bits)
-                self.features = state.features
-                yield state
+            for scale in best.scales:
+                self._note(scale)
+                yield scale
         while True:
             with self._timed("scales"):
                 state = next(self.generation, None)
             if state is None:
                 return
-            self.bits.append(state.bits)
-            self.features = state.features
+            self._note(state)
             yield state
             state.features = self.features
+
+    def _note(self, state: GeneratedScale) -> None:
+        self.bits.append(state.bits)
+        self.features = state.features
 
     def decoded(self) -> NDArray[np.float32]:
         """The features so far as pixels (B, 3, h, w) in [-1, 1]."""

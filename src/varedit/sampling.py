@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -98,8 +98,13 @@ class BatchSampler:
 
     def taken(self, items: Tensor) -> BatchSampler:
         """The settings of some edits, by index (N,); one may be taken more than once."""
-        rows = (part[items] for part in (self.guidance, self.temperature, self.top_p, self.greedy))
-        return BatchSampler(*rows, self.guided_scales)
+        return replace(
+            self,
+            guidance=self.guidance[items],
+            temperature=self.temperature[items],
+            top_p=self.top_p[items],
+            greedy=self.greedy[items],
+        )
 
     def guided(self, conditional: Tensor, unconditional: Tensor | None, scale: int) -> Tensor:
         """Logits (B, L, d, 2) after temperature and guidance; without an unconditional branch guidance is 1."""

@@ -86,23 +86,20 @@ device_option = click.option(
 )
 
 
-class PerScaleNumber(click.ParamType):
+def per_scale(_context: click.Context, _option: click.Parameter, typed: str | None) -> float | list[float] | None:
     """A number, or one for every scale with commas between them."""
-
-    name = "number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | list[float]:
-        """What was typed, as a float or a list of them."""
-        try:
-            numbers = [float(part) for part in str(value).split(",")]
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor numbers with commas between them", param, ctx)
-        return numbers[0] if len(numbers) == 1 else numbers
+    if typed is None:
+        return None
+    try:
+        numbers = [float(part) for part in typed.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{typed!r} is neither a number nor numbers with commas between them") from None
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 guidance_option = click.option(
     "--guidance",
-    type=PerScaleNumber(),
+    callback=per_scale,
     metavar="X[,X...]",
     help="How strongly the instruction is stressed; 1 is not at all. One number for each scale makes the late ones "
     "cheap: 3,3,3,1,1,1.  [default: the model's]",
@@ -110,7 +107,7 @@ guidance_option = click.option(
 
 temperature_option = click.option(
     "--temperature",
-    type=PerScaleNumber(),
+    callback=per_scale,
     metavar="X[,X...]",
     help="How freely details are drawn; lower is safer. May differ by scale, too.  [default: the model's]",
 )
