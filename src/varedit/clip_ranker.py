@@ -35,16 +35,8 @@ class ClipDirection:
 
     @classmethod
     def from_pretrained(cls, source: str, device: str | torch.device = "cpu") -> Self:
-        """Load a CLIP model from a folder or the hub, through transformers. Raises ModelError."""
-        from transformers import AutoTokenizer, CLIPModel
-
-        try:
-            model: Any = CLIPModel.from_pretrained(source)
-            tokenizer = AutoTokenizer.from_pretrained(source)
-        except (OSError, ValueError, KeyError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ModelError(f"there is no CLIP model in {source}: {reason}") from error
-        return cls(model.to(device), tokenizer)
+        """Load a CLIP model from a folder or the hub. Raises ModelError."""
+        return cls(*load_clip(source, device))
 
     @torch.inference_mode()
     def __call__(self, candidates: Sequence[Candidate]) -> list[float]:
@@ -56,9 +48,7 @@ class ClipDirection:
         return scores
 
     def _texts(self, texts: list[str]) -> Tensor:
-        tokens = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.model.device)
-        pooled = self.model.text_model(**tokens).pooler_output
-        return F.normalize(self.model.text_projection(pooled), dim=-1)
+        return text_embeddings(self.model, self.tokenizer, texts)
 
     def _pictures(self, pictures: list[NDArray[np.float32]]) -> Tensor:
         """Unit embeddings (N, D) of pictures (3, h, w) in [-1, 1]."""
@@ -66,5 +56,31 @@ class ClipDirection:
         pixels = (torch.from_numpy(np.stack(pictures)) + 1) / 2
         pixels = F.interpolate(pixels, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
         mean, spread = (torch.tensor(numbers).view(3, 1, 1) for numbers in (MEAN, SPREAD))
-        pooled = self.model.vision_model(pixel_values=((pixels - mean) / spread).to(self.model.device)).pooler_output
-        return F.normalize(self.model.visual_projection(pooled), dim=-1)
+        return image_embeddings(self.model, (pixels - mean) / spread)
+
+
+def load_clip(source: str, device: str | torch.device) -> tuple[CLIPModel, PreTrainedTokenizerBase]:
+    """A CLIP model from a folder or the hub, through transformers, and its tokenizer. Raises ModelError."""
+    from transformers import AutoTokenizer, CLIPModel
+
+    try:
+        model: Any = CLIPModel.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"there is no CLIP model in {source}: {reason}") from error
+    return model.to(device).eval(), tokenizer
+
+
+def text_embeddings(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Tensor:
+    """Embeddings (N, D) of length one; a text is cut off where the model's own length ends."""
+    longest = model.config.text_config.max_position_embeddings
+    tokens = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt").to(model.device)
+    pooled = model.text_model(**tokens).pooler_output
+    return F.normalize(model.text_projection(pooled), dim=-1)
+
+
+def image_embeddings(model: CLIPModel, pixels: Tensor) -> Tensor:
+    """Embeddings (N, D) of length one, of pictures (N, 3, h, w) of the model's size with mean and spread applied."""
+    pooled = model.vision_model(pixel_values=pixels.to(model.device)).pooler_output
+    return F.normalize(model.visual_projection(pooled), dim=-1)
