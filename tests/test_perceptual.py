@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.testing import assert_close
 
 from tests.tiny import random
 from varedit.errors import InputMissing, ModelError
-from varedit.training.perceptual import WIDTHS, PerceptualDistance, load_perceptual
+from varedit.perceptual import WIDTHS, PerceptualDistance, load_perceptual
 
 NARROW = (2, 3, 4, 3, 5)
 # Where torchvision's VGG16 has its convolutions, by stage.
@@ -146,3 +147,69 @@ def test_weights_of_other_sizes_are_named(files):
 def test_a_name_that_is_nowhere_is_one_sentence(files):
     with pytest.raises(ModelError, match="nowhere"):
         load_perceptual("nowhere", files[1])
+
+
+SQUEEZED = (8, 16, 24, 16, 32, 8, 16)  # widths of seven stages
+# Where torchvision's SqueezeNet 1.1 has its fire modules, by stage; the pooling is before 3, 6 and 9.
+FIRES = ((), (3, 4), (6, 7), (9,), (10,), (11,), (12,))
+
+
+def squeeze_weights() -> dict[str, Tensor]:
+    """A SqueezeNet 1.1 of these widths with the names of torchvision's file."""
+    weights = {"features.0.weight": random(8, 3, 3, 3, seed=1) / 3, "features.0.bias": random(8, seed=2)}
+    previous = 8
+    for width, fires in zip(SQUEEZED, FIRES, strict=True):
+        for fire in fires:
+            shapes = {"squeeze": (width // 8, previous, 1), "expand1x1": (width // 2, width // 8, 1)}
+            shapes["expand3x3"] = (width // 2, width // 8, 3)
+            for seed, (part, (outputs, inputs, side)) in enumerate(shapes.items()):
+                name = f"features.{fire}.{part}"
+                weights[f"{name}.weight"] = random(outputs, inputs, side, side, seed=10 * fire + seed)
+                weights[f"{name}.bias"] = random(outputs, seed=10 * fire + seed + 5)
+            previous = width
+    return weights
+
+
+def test_the_squeezenet_backbone_is_the_published_one_by_hand(tmp_path):
+    heads = {f"lin{i}.model.1.weight": random(1, width, 1, 1, seed=i).abs() for i, width in enumerate(SQUEEZED)}
+    torch.save(squeeze_weights(), tmp_path / "squeezenet.pth")
+    torch.save(heads, tmp_path / "squeeze.pth")
+    files = str(tmp_path / "squeezenet.pth"), str(tmp_path / "squeeze.pth")
+    pictures, references = random(1, 3, 37, 43, seed=70).clamp(-1, 1), random(1, 3, 37, 43, seed=71).clamp(-1, 1)
+    weights = squeeze_weights()
+
+    def stages(picture: Tensor) -> list[Tensor]:
+        mean, spread = (torch.tensor(v)[:, None, None] for v in ((-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)))
+        x = F.conv2d((picture - mean) / spread, weights["features.0.weight"], weights["features.0.bias"], stride=2)
+        x = x.relu()
+        found = [x]
+        for stage in FIRES[1:]:
+            if stage[0] in (3, 6, 9):
+                x = F.max_pool2d(x, 3, stride=2, ceil_mode=True)
+            for fire in stage:
+                w = {
+                    name: weights[f"features.{fire}.{name}"]
+                    for name in (
+                        f"{part}.{kind}"
+                        for part in ("squeeze", "expand1x1", "expand3x3")
+                        for kind in ("weight", "bias")
+                    )
+                }
+                x = F.conv2d(x, w["squeeze.weight"], w["squeeze.bias"]).relu()
+                wide = F.conv2d(x, w["expand3x3.weight"], w["expand3x3.bias"], padding=1)
+                x = torch.cat([F.conv2d(x, w["expand1x1.weight"], w["expand1x1.bias"]), wide], dim=1).relu()
+            found.append(x)
+        return [stage / (stage.square().sum(dim=1, keepdim=True).sqrt() + 1e-10) for stage in found]
+
+    expected = sum(
+        ((a - b).square() * head.view(1, -1, 1, 1)).sum(dim=1).mean()
+        for a, b, head in zip(stages(pictures), stages(references), heads.values(), strict=True)
+    )
+    distance = load_perceptual(*files, SQUEEZED, name="squeezenet1_1")
+    assert_close(distance(pictures, references), torch.as_tensor(expected).view(1), rtol=1e-4, atol=1e-6)
+
+
+def test_the_published_squeezenet_has_its_number_of_parameters():
+    distance = PerceptualDistance(backbone="squeezenet1_1")
+    assert sum(weight.numel() for weight in distance.features.parameters()) == 722_496  # 1,235,496 less the classifier
+    assert [head.weight.shape[1] for head in distance.heads] == [64, 128, 256, 384, 384, 512, 512]

@@ -13,7 +13,8 @@ from tests.toys import CONFIG
 from varedit.autoencoder import Autoencoder
 from varedit.editor import latent_quantizer
 from varedit.errors import UsageError
-from varedit.training.reconstruction import BitCounts, psnr, reconstruct_all, ssim
+from varedit.similarity import ssim
+from varedit.training.reconstruction import BitCounts, psnr, reconstruct_all
 
 
 def waves(phase: float) -> Tensor:

@@ -24,12 +24,12 @@ from varedit.checkpoints import load_weights
 from varedit.config import ScheduleConfig
 from varedit.editor import latent_quantizer
 from varedit.errors import ConfigError, InputMissing
+from varedit.perceptual import PerceptualDistance
 from varedit.quantizer import MultiScaleQuantizer
 from varedit.training.autoencoder import AutoencoderTask, train_autoencoder
 from varedit.training.batches import StepBatch, pair_batch
 from varedit.training.entropy import bsq_entropy, entropy_penalty
 from varedit.training.loop import Trained
-from varedit.training.perceptual import PerceptualDistance
 from varedit.training.recipe import AutoencoderTraining, DataSettings, EditorTraining, Recipe
 from varedit.training.run import RunFolder
 

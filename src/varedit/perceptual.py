@@ -1,14 +1,16 @@
-"""LPIPS: the distance of two pictures in the features of VGG16, weighted by five learned 1x1 heads.
+"""LPIPS: the distance of two pictures in the features of a small network, weighted by learned 1x1 heads.
 
-Zhang et al., 1801.03924, version 0.1 with the VGG16 backbone. Neither set of weights comes with this package: the
-backbone's are those of torchvision (also on the hub, such as timm/vgg16.tv_in1k), the heads' are the file vgg.pth
-of the package lpips.
+Zhang et al., 1801.03924, version 0.1 with the backbone VGG16, on which losses rest, or SqueezeNet 1.1, on which
+published numbers of PIE-Bench rest. No weights come with this package: the backbone's are those of torchvision (VGG16
+also on the hub, such as timm/vgg16.tv_in1k), the heads' are the files vgg.pth and squeeze.pth of the package lpips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,12 @@ from varedit.errors import InputMissing, ModelError
 from varedit.hub import find_model
 from varedit.weight_sources import WeightSource, plain_weights
 
-WIDTHS = (64, 128, 256, 512, 512)  # of the five stages
+BackboneName = Literal["vgg16", "squeezenet1_1"]
+
+WIDTHS = (64, 128, 256, 512, 512)  # of the five stages of VGG16
 CONVOLUTIONS = (2, 2, 3, 3, 3)  # in each stage, a pooling between two stages
+SQUEEZE_WIDTHS = (64, 128, 256, 384, 384, 512, 512)  # of the seven stages of SqueezeNet 1.1
+FIRES = (0, 2, 2, 1, 1, 1, 1)  # fire modules in each stage; a pooling before those of stages 2, 3 and 4
 SHIFT = (-0.030, -0.088, -0.188)  # ImageNet's mean and spread, for pixels in [-1, 1]
 SPREAD = (0.458, 0.448, 0.450)
 EPS = 1e-10  # under the root: the published form adds it to the root, whose gradient at zero is no number
@@ -29,15 +35,18 @@ class PerceptualDistance(nn.Module):
     """LPIPS with frozen weights; parameters are named as in torchvision (``features.0.weight``, ...).
 
     Args:
-        widths: of the five stages.
+        widths: of the stages; None for the published ones.
+        backbone: see `BackboneName`.
     """
 
     shift: Tensor  # (1, 3, 1, 1), as the next one
     spread: Tensor
 
-    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self, widths: Sequence[int] | None = None, backbone: BackboneName = "vgg16") -> None:
         super().__init__()
-        self.features = _vgg16_features(widths)
+        known = BACKBONES[backbone]
+        widths = known.widths if widths is None else widths
+        self.features, self.ends = known.features(widths)
         self.heads = nn.ModuleList(nn.Conv2d(width, 1, 1, bias=False) for width in widths)
         self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("spread", torch.tensor(SPREAD).view(1, 3, 1, 1), persistent=False)
@@ -59,33 +68,37 @@ class PerceptualDistance(nn.Module):
         """Features (B, C, h, w) at the end of each stage, of length one over the channels."""
         x = (pixels - self.shift) / self.spread
         stages = []
-        for layer in self.features:
-            if isinstance(layer, nn.MaxPool2d):
-                stages.append(x)
+        for number, layer in enumerate(self.features):
             x = layer(x)
-        return [_unit(stage.float()) for stage in (*stages, x)]
+            if number in self.ends:
+                stages.append(x)
+        return [_unit(stage.float()) for stage in stages]
 
 
-def load_perceptual(backbone: str, heads: str, widths: Sequence[int] = WIDTHS) -> PerceptualDistance:
+def load_perceptual(
+    backbone: str, heads: str, widths: Sequence[int] | None = None, *, name: BackboneName = "vgg16"
+) -> PerceptualDistance:
     """Read the public weights.
 
     Args:
-        backbone: VGG16 with torchvision's names, classifier or not: a .pth or .safetensors file, a folder, or a name
-            on the hub.
-        heads: ``lin0.model.1.weight`` to ``lin4.model.1.weight``, from the same kinds of places.
-        widths: of the five stages.
+        backbone: with torchvision's names, classifier or not: a .pth or .safetensors file, a folder, or a name on the
+            hub.
+        heads: ``lin0.model.1.weight`` and so on, one a stage, from the same kinds of places.
+        widths: of the stages; None for the published ones.
+        name: of the backbone.
 
     Raises:
         InputMissing: there is no such file.
         ModelError: it cannot be read or fetched, or holds other weights.
     """
-    distance = PerceptualDistance(widths)
-    wanted = {name: name for name in distance.state_dict() if name.startswith("features.")}
-    state = _read(backbone, wanted) | _read(heads, {f"heads.{i}.weight": f"lin{i}.model.1.weight" for i in range(5)})
-    for name, weight in distance.state_dict().items():
-        if weight.shape != state[name].shape:
-            file = backbone if name in wanted else heads
-            raise ModelError(f"{name} in {file} is {tuple(state[name].shape)}, where {tuple(weight.shape)} is needed")
+    distance = PerceptualDistance(widths, name)
+    wanted = {key: key for key in distance.state_dict() if key.startswith("features.")}
+    stages = range(len(distance.heads))
+    state = _read(backbone, wanted) | _read(heads, {f"heads.{i}.weight": f"lin{i}.model.1.weight" for i in stages})
+    for key, weight in distance.state_dict().items():
+        if weight.shape != state[key].shape:
+            file = backbone if key in wanted else heads
+            raise ModelError(f"{key} in {file} is {tuple(state[key].shape)}, where {tuple(weight.shape)} is needed")
     distance.load_state_dict(state)
     return distance
 
@@ -95,8 +108,8 @@ def _read(place: str, public_names: dict[str, str]) -> dict[str, Tensor]:
     source = WeightSource(_weights_path(place), plain_weights)
     if missing := [name for name in public_names.values() if name not in source.weights]:
         raise ModelError(
-            f"{place} lacks {missing[0]} ({len(missing)} such weights); a perceptual loss needs VGG16 with names as in "
-            "torchvision as its backbone, and the file vgg.pth of the package lpips as its heads"
+            f"{place} lacks {missing[0]} ({len(missing)} such weights); LPIPS needs VGG16 or SqueezeNet 1.1 with names "
+            "as in torchvision as its backbone, and the file vgg.pth or squeeze.pth of the package lpips as its heads"
         )
     read = source.read(public_names.values())
     return {ours: read[public] for ours, public in public_names.items()}
@@ -108,15 +121,16 @@ def _weights_path(place: str) -> Path:
         return path
     if path.suffix in WEIGHT_FILES:
         raise InputMissing(
-            f"there is no file {place}, which the recipe names for its perceptual loss; download it, or set "
-            "perceptual_weight to 0"
+            f"there is no file {place} with weights of LPIPS; download it, or do without LPIPS (in a recipe, set "
+            "perceptual_weight to 0)"
         )
     return find_model(place).folder
 
 
-def _vgg16_features(widths: Sequence[int]) -> nn.Sequential:
-    """The convolutions of VGG16 up to the last one, numbered as in torchvision."""
+def _vgg16_features(widths: Sequence[int]) -> tuple[nn.Sequential, list[int]]:
+    """The convolutions of VGG16 up to the last one, numbered as in torchvision, and the last layer of each stage."""
     layers: list[nn.Module] = []
+    ends = []
     previous = 3
     for width, convolutions in zip(widths, CONVOLUTIONS, strict=True):
         if layers:
@@ -124,7 +138,57 @@ def _vgg16_features(widths: Sequence[int]) -> nn.Sequential:
         for _ in range(convolutions):
             layers += [nn.Conv2d(previous, width, 3, padding=1), nn.ReLU()]
             previous = width
-    return nn.Sequential(*layers)
+        ends.append(len(layers) - 1)
+    return nn.Sequential(*layers), ends
+
+
+def _squeezenet_features(widths: Sequence[int]) -> tuple[nn.Sequential, list[int]]:
+    """The layers of SqueezeNet 1.1 but its classifier, numbered likewise, and the last layer of each stage."""
+    layers: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, stride=2), nn.ReLU()]
+    ends = [1]
+    previous = widths[0]
+    for stage, (width, fires) in enumerate(zip(widths, FIRES, strict=True)):
+        if stage in (1, 2, 3):
+            layers.append(nn.MaxPool2d(3, stride=2, ceil_mode=True))
+        for _ in range(fires):
+            layers.append(Fire(previous, width))
+            previous = width
+        if stage:
+            ends.append(len(layers) - 1)
+    return nn.Sequential(*layers), ends
+
+
+class Fire(nn.Module):
+    """A module of SqueezeNet (1602.07360): squeezed to an eighth of its width, then widened in two ways."""
+
+    def __init__(self, previous: int, width: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(previous, width // 8, 1)
+        self.expand1x1 = nn.Conv2d(width // 8, width // 2, 1)
+        self.expand3x3 = nn.Conv2d(width // 8, width // 2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squeezed = self.squeeze(x).relu()
+        return torch.cat((self.expand1x1(squeezed), self.expand3x3(squeezed)), dim=1).relu()
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network whose features LPIPS compares.
+
+    Attributes:
+        widths: of its stages, as published.
+        features: makes its layers of some widths, and tells which of them end a stage.
+    """
+
+    widths: Sequence[int]
+    features: Callable[[Sequence[int]], tuple[nn.Sequential, list[int]]]
+
+
+BACKBONES: Mapping[BackboneName, Backbone] = {
+    "vgg16": Backbone(WIDTHS, _vgg16_features),
+    "squeezenet1_1": Backbone(SQUEEZE_WIDTHS, _squeezenet_features),
+}
 
 
 def _unit(features: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import save_weights
 from varedit.editor import latent_quantizer
 from varedit.errors import ConfigError
+from varedit.perceptual import PerceptualDistance, load_perceptual
 from varedit.quantizer import MultiScaleBits, MultiScaleQuantizer
 from varedit.training.batches import Batches, DataPosition, PairSource, StepBatch, pair_batch, training_batches
 from varedit.training.discriminator import (
@@ -29,7 +30,6 @@ from varedit.training.discriminator import (
 from varedit.training.entropy import entropy_penalty
 from varedit.training.linear_code import start_as_linear_code
 from varedit.training.loop import Metrics, OnStep, Trained, train
-from varedit.training.perceptual import PerceptualDistance, load_perceptual
 from varedit.training.processes import Processes
 from varedit.training.recipe import Recipe
 from varedit.training.reconstruction import psnr, reconstruct_all

@@ -8,16 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from varedit.autoencoder import Autoencoder
-from varedit.errors import UsageError
 from varedit.quantizer import MultiScaleQuantizer
+from varedit.similarity import ssim
 
-SSIM_SIDE = 11  # pixels, of the window
-SSIM_SIGMA = 1.5  # pixels
-SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2  # for values in [0, 1]
 ALWAYS_SHARE = 0.01  # a channel whose bit is the rarer one in less than this share of places says nearly nothing
 PICTURES_AT_ONCE = 64
 
@@ -120,37 +116,6 @@ def reconstruct_all(
 def psnr(squared_error: float) -> float:
     """Peak signal-to-noise ratio in dB of a mean squared error over pixels in [-1, 1]."""
     return round(10 * math.log10(4 / max(squared_error, 1e-12)), 3)
-
-
-def ssim(first: Tensor, second: Tensor) -> Tensor:
-    """Structural similarity (B,) of pictures (B, 3, h, w) in [-1, 1], computed in float64 on the CPU.
-
-    Wang et al., 2004, over windows of 11 x 11 pixels with Gaussian weights (sigma 1.5) that lie wholly inside, of R, G
-    and B in [0, 1] alike.
-
-    Raises: UsageError where a side is shorter than the window.
-    """
-    if min(first.shape[-2:]) < SSIM_SIDE:
-        height, width = first.shape[-2:]
-        raise UsageError(f"SSIM needs pictures of at least {SSIM_SIDE} x {SSIM_SIDE} pixels, not {width} x {height}")
-    # A variance here is the difference of two means that are far larger: in float32, flat places would be noise.
-    first, second = ((pictures.cpu().double() + 1) / 2 for pictures in (first, second))
-    mean_first, mean_second = _windowed(first), _windowed(second)
-    variance_first = _windowed(first.square()) - mean_first.square()
-    variance_second = _windowed(second.square()) - mean_second.square()
-    covariance = _windowed(first * second) - mean_first * mean_second
-    luminance = (2 * mean_first * mean_second + SSIM_C1) / (mean_first.square() + mean_second.square() + SSIM_C1)
-    structure = (2 * covariance + SSIM_C2) / (variance_first + variance_second + SSIM_C2)
-    return (luminance * structure).mean(dim=(1, 2, 3))
-
-
-def _windowed(values: Tensor) -> Tensor:
-    """Gaussian means over all whole windows: (B, C, h, w) -> (B, C, h - 10, w - 10)."""
-    offsets = torch.arange(SSIM_SIDE, device=values.device, dtype=values.dtype) - SSIM_SIDE // 2
-    weights = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
-    weights = (weights / weights.sum()).expand(values.shape[1], 1, -1)
-    columns = F.conv2d(values, weights[..., None], groups=values.shape[1])
-    return F.conv2d(columns, weights[..., None, :], groups=values.shape[1])
 
 
 def _rounded_mean(values: list[float], digits: int) -> float:
