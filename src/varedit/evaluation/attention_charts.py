@@ -1,0 +1,137 @@
+"""Attention as drawings: who has the attention at each scale, and how far from its own place a token looks.
+
+SVG as text, with the reader's own colour of text, so that it stands in a page or in a file of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from varedit.evaluation.attention import EditAttention, ScaleAttention
+from varedit.evaluation.attention_pictures import heat_colours
+
+PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 230, 170, 4  # pixels, and panels in a row
+LEFT, TOP, BOTTOM = 34, 24, 34  # pixels around what a panel plots
+EARLIER, OWN = "#8a8f98", "#c9cdd3"
+
+
+def share_chart(edit: EditAttention) -> str:
+    """A panel a layer: for each target scale, the shares of the source by scale distance, of earlier scales, its own.
+
+    Distance 0 is the source at the scale of the target, +1 at the next finer one, -1 at the next coarser one.
+    """
+    distances = sorted({distance for layer in edit.layers for each in layer for distance in each.source_shares})
+    colours = dict(zip(distances, _ramp(len(distances)), strict=True))
+    panels = [_share_panel(layer, colours) for layer in edit.layers]
+    names = [(colour, f"source, {_distance_words(distance)}") for distance, colour in colours.items()]
+    legend = [*names, (EARLIER, "earlier scales"), (OWN, "the scale itself")]
+    title = "Share of the attention by what it goes to, for each layer and target scale"
+    return _chart(title, panels, legend)
+
+
+def distance_chart(edit: EditAttention) -> str:
+    """A panel a layer: for each target scale, how far from its own place a token looks in the source, and if evenly."""
+    top = max(max(each.source_distance, each.even_distance) for layer in edit.layers for each in layer) or 1.0
+    colour = _ramp(1)[0]
+    panels = []
+    for layer in edit.layers:
+        found, even = [each.source_distance for each in layer], [each.even_distance for each in layer]
+        lines = _line(even, top, EARLIER, "4 3") + _line(found, top, colour, "")
+        panels.append(_axes(len(layer), f"{top:.2f}") + lines)
+    legend = [(colour, "found"), (EARLIER, "if the same everywhere")]
+    title = "Mean distance of the attention within the source, for each layer and target scale; the longer side is 1"
+    return _chart(title, panels, legend)
+
+
+def _share_panel(scales: Sequence[ScaleAttention], colours: dict[int, str]) -> str:
+    step, bars = _step(len(scales)), []
+    for place, each in enumerate(scales):
+        source = sorted(each.source_shares.items())
+        earlier = 1 - each.source_share - each.own_share
+        parts = [(colours[distance], share) for distance, share in source]
+        base = 0.0
+        for colour, share in (*parts, (EARLIER, max(0.0, earlier)), (OWN, each.own_share)):
+            height = share * _plot_height()
+            y = TOP + _plot_height() - base - height
+            bars.append(_box(LEFT + place * step + 2, y, step - 4, height, colour, f"{100 * share:.1f} %"))
+            base += height
+    return _axes(len(scales), "100 %") + "".join(bars)
+
+
+def _chart(title: str, panels: Sequence[str], legend: Sequence[tuple[str, str]]) -> str:
+    columns = min(COLUMNS, len(panels))
+    rows = -(-len(panels) // columns)
+    drawn = [
+        f'<g transform="translate({index % columns * PANEL_WIDTH} {index // columns * PANEL_HEIGHT})">'
+        f"{_text(LEFT, 15, f'layer {index + 1}', bold=True)}{panel}</g>"
+        for index, panel in enumerate(panels)
+    ]
+    keys = [
+        f'<g transform="translate({LEFT + place % 2 * 230} {rows * PANEL_HEIGHT + place // 2 * 18})">'
+        f"{_box(0, 0, 12, 12, colour)}{_text(18, 11, name)}</g>"
+        for place, (colour, name) in enumerate(legend)
+    ]
+    width, height = max(2, columns) * PANEL_WIDTH, rows * PANEL_HEIGHT + -(-len(legend) // 2) * 18 + 4
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        f'role="img" fill="currentColor" font-family="system-ui, sans-serif" font-size="11"><title>{escape(title)}'
+        f"</title>{''.join(drawn)}{''.join(keys)}</svg>"
+    )
+
+
+def _axes(count: int, top: str) -> str:
+    """Both axes of a panel: target scales below, from nothing to ``top`` on the left."""
+    floor, right = TOP + _plot_height(), LEFT + count * _step(count)
+    line = f'<path d="M{LEFT} {TOP}V{floor}H{right:.1f}" fill="none" stroke="currentColor"/>'
+    every = -(-count // 14)  # numbers that have room
+    numbers = [
+        _text(LEFT + (place + 0.5) * _step(count), floor + 13, str(place + 1), "middle")
+        for place in range(0, count, every)
+    ]
+    ends = _text(LEFT - 4, TOP + 8, top, "end") + _text(LEFT - 4, floor, "0", "end")
+    return line + "".join(numbers) + ends + _text(LEFT, floor + 26, "target scale")
+
+
+def _line(values: Sequence[float], top: float, colour: str, dashes: str) -> str:
+    step = _step(len(values))
+    places = [
+        (LEFT + (place + 0.5) * step, TOP + _plot_height() * (1 - value / top)) for place, value in enumerate(values)
+    ]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in places)
+    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>{dots}'
+
+
+def _box(x: float, y: float, width: float, height: float, colour: str, told: str = "") -> str:
+    title = f"<title>{escape(told)}</title>" if told else ""
+    size = f'width="{width:.1f}" height="{height:.1f}"'
+    return f'<rect x="{x:.1f}" y="{y:.1f}" {size} fill="{colour}">{title}</rect>'
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start", *, bold: bool = False) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{weight}>{escape(words)}</text>'
+
+
+def _step(count: int) -> float:
+    return (PANEL_WIDTH - LEFT - 12) / count
+
+
+def _plot_height() -> int:
+    return PANEL_HEIGHT - TOP - BOTTOM
+
+
+def _ramp(count: int) -> list[str]:
+    """So many colours of the maps' scale, none too dark or too pale to be seen on either ground."""
+    places = np.linspace(0.4, 0.85, count, dtype=np.float32)[None]
+    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in heat_colours(places)[0]]
+
+
+def _distance_words(distance: int) -> str:
+    if distance == 0:
+        return "at the scale itself"
+    count = f"{abs(distance)} scale{'s' if abs(distance) > 1 else ''}"
+    return f"{count} {'finer' if distance > 0 else 'coarser'}"
