@@ -18,8 +18,9 @@ from varedit.batch import stream
 from varedit.batch.edits import Edit, edits_of_file, edits_of_folder, seeded
 from varedit.batch.job import Summary, ThisProcess, run_job
 from varedit.batch.journal import NAME, Journal, Outcome
-from varedit.batch.stream import default_batch_size, stream_edits
-from varedit.errors import InputMissing, OutputError, UsageError, VAREditError
+from varedit.batch.machines import Worker, divided, outcome_of
+from varedit.batch.stream import EditSettings, default_batch_size, stream_edits
+from varedit.errors import InputMissing, ModelError, OutputError, UsageError, VAREditError
 from varedit.pipeline import VAREditPipeline
 
 
@@ -98,6 +99,7 @@ BAD_LINES = {
     "two of one name": (GOOD, "a.png"),
     "result outside": ({**GOOD, "output": "../c.png"}, "below"),
     "result elsewhere": ({**GOOD, "output": "/c.png"}, "below"),
+    "result among the parked": ({**GOOD, "output": ".varedit/c.png"}, "below"),
     "result of no kind": ({**GOOD, "output": "c.docx"}, "c.docx"),
 }
 
@@ -116,11 +118,12 @@ def test_results_never_replace_photographs(tmp_path):
         edits_of_folder(tmp_path / "photos", "warmer", tmp_path / "photos")
 
 
-@pytest.mark.parametrize("missing", ["folder", "list", "empty list"])
+@pytest.mark.parametrize("missing", ["pictures", "folder", "list", "empty list"])
 def test_a_job_of_nothing_is_told(tmp_path, missing):
     with pytest.raises(InputMissing):
-        if missing == "folder":
-            edits_of_folder(tmp_path, "warmer", tmp_path / "out")
+        if missing in ("pictures", "folder"):
+            folder = tmp_path if missing == "pictures" else tmp_path / "none"
+            edits_of_folder(folder, "warmer", tmp_path / "out")
         else:
             path = list_of_edits(tmp_path, " ") if missing == "empty list" else tmp_path / "none.jsonl"
             edits_of_file(path, tmp_path / "out")
@@ -238,7 +241,7 @@ def test_a_full_disk_ends_the_job(tmp_path, model, monkeypatch):
 
 
 def test_the_default_batch_is_what_memory_allows(pipeline, monkeypatch):
-    assert default_batch_size(pipeline) == stream.MAX_BATCH["cpu"]
+    assert default_batch_size(pipeline) == stream.MAX_CPU_BATCH
     monkeypatch.setattr(stream, "CPU_BATCH_BYTES", 1)
     assert default_batch_size(pipeline) == 1
 
@@ -405,3 +408,70 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     with pytest.raises(VAREditError, match="file"):
         Journal.open(tmp_path / "file" / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# Many machines, without Ray
+
+
+def block_of(edits: list[Edit]) -> dict[str, Any]:
+    return {"edit": np.array([edit.to_json() for edit in edits])}
+
+
+def rows_of(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def test_a_worker_makes_its_block_and_holds_one_model(tmp_path, model, monkeypatch):
+    photographs(tmp_path / "photos", 3)[1].write_bytes(b"")
+    settings = settings_of(model)
+    edits = seeded(edits_of_folder(tmp_path / "photos", INSTRUCTION, tmp_path), 1)
+    worker = Worker(settings, str(tmp_path), 2)
+    outcomes = {outcome.output: outcome for outcome in map(outcome_of, rows_of(worker(block_of(edits))))}
+    assert {name: outcome.error is None for name, outcome in outcomes.items()} == {
+        "00.png": True,
+        "01.png": False,
+        "02.png": True,
+    }
+    assert outcomes["02.png"].settings == settings.fingerprint(edits[2])
+    assert all((tmp_path / str(outcomes[name].parked)).is_file() for name in ("00.png", "02.png"))
+    monkeypatch.setattr(EditSettings, "load", lambda self: pytest.fail("a second model was loaded"))
+    assert len(rows_of(worker(block_of(edits[:1])))) == 1
+
+
+def test_what_stops_a_worker_stops_the_job_with_its_sentence(tmp_path):
+    photographs(tmp_path / "photos", 1)
+    edits = seeded(edits_of_folder(tmp_path / "photos", INSTRUCTION, tmp_path), 1)
+    (row,) = rows_of(Worker(settings_of(tmp_path / "nowhere"), str(tmp_path), 2)(block_of(edits)))
+    with pytest.raises(ModelError, match="nowhere"):
+        outcome_of(row)
+
+
+class Cluster:
+    """Stands for Ray: machines with (processors, GPUs)."""
+
+    def __init__(self, *machines: tuple[int, int]) -> None:
+        self.machines = machines
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"CPU": float(cpus), "GPU": float(gpus)}} for cpus, gpus in self.machines]
+
+
+@pytest.mark.parametrize(
+    "machines, workers, device, expected",
+    [
+        ([(16, 4), (16, 4)], None, "auto", (8, 4, 1)),
+        ([(16, 4), (16, 4)], 3, "cuda", (3, 8, 1)),
+        ([(16, 4), (16, 4)], None, "cpu", (2, 16, 0)),
+        ([(8, 0), (4, 0)], None, "auto", (2, 4, 0)),
+        ([(2, 0)], 2, "auto", (2, 1, 0)),
+    ],
+)
+def test_a_cluster_is_divided_among_workers(machines, workers, device, expected):
+    share = divided(Cluster(*machines), workers, device)
+    assert (share.workers, share.cpus, share.gpus) == expected
+
+
+@pytest.mark.parametrize("machines, workers, part", [([(2, 0)], 3, "processors"), ([(64, 2)], 3, "--workers 2")])
+def test_more_workers_than_a_cluster_holds_are_refused(machines, workers, part):
+    with pytest.raises(UsageError, match=part):
+        divided(Cluster(*machines), workers, "auto")

@@ -64,7 +64,7 @@ def edits_of_folder(folder: Path, instruction: str, out: Path, *, mask: Path | N
     Results keep the names and subfolders of the pictures; a kind that is not written (GIF, BMP, HEIC) gets ".png"
     added. The folder of results is left out if it lies inside, and so are hidden files.
 
-    Raises: UsageError, for an instruction of nothing; InputMissing, for a folder without pictures.
+    Raises: UsageError, for an empty instruction; InputMissing, for a folder that has no pictures or cannot be read.
     """
     instruction = clean_instruction(instruction)
     edits = []
@@ -116,11 +116,15 @@ def _derived(seed: int, name: str) -> int:
 
 
 def _pictures(folder: Path, out: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and Path(parent, name) != out)
         for name in sorted(files):
             if Path(name).suffix.lower() in READ_SUFFIXES and not name.startswith("."):
                 yield Path(parent, name)
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputMissing(f"the folder {error.filename} cannot be read: {error.strerror}") from error
 
 
 def _object(line: str) -> dict[str, Any]:
@@ -199,7 +203,8 @@ def _checked(edits: list[Edit], source: str, out: Path) -> list[Edit]:
     outputs: set[str] = set()
     for edit in edits:
         path = PurePosixPath(edit.output)
-        if path.is_absolute() or ".." in path.parts or not path.suffix or "\0" in edit.output:
+        is_below = not path.is_absolute() and ".." not in path.parts and "\0" not in edit.output
+        if not is_below or edit.output.startswith("."):
             raise UsageError(f"{source}: the result {edit.output!r} must be a file below {out}, such as a/b.png")
         if path.suffix.lower() not in FORMAT_OF_SUFFIX:
             known = ", ".join(suffix.removeprefix(".") for suffix in FORMAT_OF_SUFFIX)

@@ -17,7 +17,7 @@ from typing import Any
 
 from varedit.batch.edits import Edit
 from varedit.batch.journal import Outcome
-from varedit.batch.stream import MAX_BATCH_ELSEWHERE, EditSettings, default_batch_size, stream_edits
+from varedit.batch.stream import MAX_BATCH, EditSettings, default_batch_size, stream_edits
 from varedit.errors import InputMissing, MissingExtra, ModelError, OutputError, UsageError, VAREditError
 from varedit.pipeline import VAREditPipeline
 
@@ -46,8 +46,8 @@ class RayWorkers:
         ray, data = _ray()
         _connect(ray)
         try:
-            share = _share(ray, self.workers, str(settings.loading.get("device", "auto")))
-            edits_a_task = BATCHES_A_TASK * (self.batch_size or MAX_BATCH_ELSEWHERE)
+            share = divided(ray, self.workers, str(settings.loading.get("device", "auto")))
+            edits_a_task = BATCHES_A_TASK * (self.batch_size or MAX_BATCH)
             edits_a_task = max(1, min(edits_a_task, math.ceil(len(edits) / (2 * share.workers))))
             rows = data.from_items(
                 [{"edit": edit.to_json()} for edit in edits],
@@ -62,7 +62,7 @@ class RayWorkers:
                 num_gpus=share.gpus,
             )
             for row in results.iter_rows():
-                yield _outcome(row)
+                yield outcome_of(row)
         finally:
             ray.shutdown()
 
@@ -91,7 +91,7 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class _Share:
+class Share:
     """What the cluster gives: how many workers, and what each has of its machine."""
 
     workers: int
@@ -120,7 +120,7 @@ def _connect(ray: Any) -> None:
     context.enable_progress_bars = False  # the command shows its own
 
 
-def _share(ray: Any, workers: int | None, device: str) -> _Share:
+def divided(ray: Any, workers: int | None, device: str) -> Share:
     """Divide the cluster among workers: a GPU each where there are some, the processors of a machine in equal parts."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = int(sum(machine.get("GPU", 0) for machine in machines))
@@ -132,10 +132,10 @@ def _share(ray: Any, workers: int | None, device: str) -> _Share:
         raise UsageError(f"there are {workers} workers for {gpus} GPUs of the cluster; give --workers {gpus} or fewer")
     if workers > sum(int(machine.get("CPU", 0)) // cpus for machine in machines):
         raise UsageError(f"the cluster has too few processors for {workers} workers; give --workers a smaller number")
-    return _Share(workers, cpus, 1 if wants_gpu else 0)
+    return Share(workers, cpus, 1 if wants_gpu else 0)
 
 
-def _outcome(row: dict[str, Any]) -> Outcome:
+def outcome_of(row: dict[str, Any]) -> Outcome:
     """What a worker's row says; its error, if it stopped, is raised here."""
     if code := int(row["exit_code"]):
         kind = next((kind for kind in _ERRORS if kind.exit_code == code), VAREditError)

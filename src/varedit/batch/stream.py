@@ -29,11 +29,10 @@ from varedit.results import EditOutput
 from varedit.scales import Template
 
 READERS = 4  # threads; decoding lets other threads run, so that more than one helps even on two cores
-RESTORERS = 4
-MAX_PIXELS_HELD = 150_000_000  # of photographs between reading and writing; 8 bytes each with a mask and a result
+MAX_PIXELS_HELD = 100_000_000  # of photographs between reading and writing; restoring one takes 40 bytes a pixel
 MAX_WAITING_BATCHES = 4  # how many unlike templates may gather before one is drawn that is not full
-MAX_BATCH = {"cpu": 8}  # larger ones gain nothing on a CPU
-MAX_BATCH_ELSEWHERE = 16
+MAX_BATCH = 16  # by default; and on a CPU, where more would only make the first results late
+MAX_CPU_BATCH = 8
 CPU_BATCH_BYTES = 2 * 2**30  # what a default batch may hold on a CPU, beside the weights
 
 
@@ -91,7 +90,8 @@ def stream_edits(
 
     Raises: OutputError, if results cannot be written: no later one could.
     """
-    with ThreadPoolExecutor(READERS, "read") as readers, ThreadPoolExecutor(RESTORERS, "restore") as restorers:
+    processors = max(2, torch.get_num_threads())  # those that this process may use, of a machine shared with others
+    with ThreadPoolExecutor(READERS, "read") as readers, ThreadPoolExecutor(processors, "restore") as restorers:
         flow = _Flow(pipeline, iter(edits), settings, parked, batch_size, readers, restorers)
         try:
             yield from flow.outcomes()
@@ -111,7 +111,7 @@ def default_batch_size(pipeline: VAREditPipeline) -> int:
         for template in config.templates.templates
     ]
     needed = max(plan.total for plan in plans)
-    return max(1, min(int(budget // needed), MAX_BATCH.get(device.type, MAX_BATCH_ELSEWHERE)))
+    return max(1, min(int(budget // needed), MAX_CPU_BATCH if device.type == "cpu" else MAX_BATCH))
 
 
 @dataclass(frozen=True, kw_only=True)
