@@ -25,6 +25,7 @@ COMMANDS = {
     "data": "varedit.cli.data",
     "train": "varedit.cli.train",
     "eval": "varedit.cli.eval",
+    "inspect": "varedit.cli.inspect",
     "bench": "varedit.cli.bench",
 }
 

@@ -13,8 +13,10 @@ import numpy as np
 from varedit.evaluation.attention import EditAttention, ScaleAttention
 from varedit.evaluation.attention_pictures import heat_colours
 
-PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 230, 170, 4  # pixels, and panels in a row
-LEFT, TOP, BOTTOM = 34, 24, 34  # pixels around what a panel plots
+PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 240, 170, 4  # pixels, and panels in a row
+LEFT, TOP, BOTTOM = 44, 24, 34  # pixels around what a panel plots
+SHARE_TITLE = "Share of the attention by what it goes to, for each layer and target scale"
+DISTANCE_TITLE = "Mean distance of the attention within the source, for each layer and target scale"
 EARLIER, OWN = "#8a8f98", "#c9cdd3"
 
 
@@ -28,8 +30,7 @@ def share_chart(edit: EditAttention) -> str:
     panels = [_share_panel(layer, colours) for layer in edit.layers]
     names = [(colour, f"source, {_distance_words(distance)}") for distance, colour in colours.items()]
     legend = [*names, (EARLIER, "earlier scales"), (OWN, "the scale itself")]
-    title = "Share of the attention by what it goes to, for each layer and target scale"
-    return _chart(title, panels, legend)
+    return _chart(SHARE_TITLE, panels, legend)
 
 
 def distance_chart(edit: EditAttention) -> str:
@@ -42,8 +43,7 @@ def distance_chart(edit: EditAttention) -> str:
         lines = _line(even, top, EARLIER, "4 3") + _line(found, top, colour, "")
         panels.append(_axes(len(layer), f"{top:.2f}") + lines)
     legend = [(colour, "found"), (EARLIER, "if the same everywhere")]
-    title = "Mean distance of the attention within the source, for each layer and target scale; the longer side is 1"
-    return _chart(title, panels, legend)
+    return _chart(DISTANCE_TITLE, panels, legend)
 
 
 def _share_panel(scales: Sequence[ScaleAttention], colours: dict[int, str]) -> str:
@@ -70,7 +70,7 @@ def _chart(title: str, panels: Sequence[str], legend: Sequence[tuple[str, str]])
         for index, panel in enumerate(panels)
     ]
     keys = [
-        f'<g transform="translate({LEFT + place % 2 * 230} {rows * PANEL_HEIGHT + place // 2 * 18})">'
+        f'<g transform="translate({LEFT + place % 2 * PANEL_WIDTH} {rows * PANEL_HEIGHT + place // 2 * 18})">'
         f"{_box(0, 0, 12, 12, colour)}{_text(18, 11, name)}</g>"
         for place, (colour, name) in enumerate(legend)
     ]

@@ -17,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from varedit.evaluation.attention import EditAttention, ScaleAttention
-from varedit.evaluation.attention_charts import distance_chart, share_chart
+from varedit.evaluation.attention_charts import DISTANCE_TITLE, SHARE_TITLE, distance_chart, share_chart
 from varedit.evaluation.attention_pictures import scale_sheet, shown_word, token_map, word_sheet
 from varedit.evaluation.page_style import STYLE
 from varedit.output import encode_image, write_whole
 
 _OWN_STYLE = """
-svg { max-width: 100%; height: auto; } section img { width: auto; max-width: 100%; }
+svg { max-width: 100%; height: auto; } section img { width: auto; max-width: 100%; } main figure { margin: 1rem 0; }
 .head { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 20rem)); gap: 1rem; }
 """
 
@@ -109,8 +109,8 @@ def attention_page(edit: EditAttention, drawn: Sequence[LayerPictures]) -> str:
             f'<div class="head">{_figure(Image.fromarray(edit.source), "source")}'
             f"{_figure(Image.fromarray(edit.result), 'result')}</div></header>\n<main>",
             f"<h2>Where the attention goes</h2>\n<p>{escape(_EXPLAINED)}</p>",
-            f'<div class="wide" role="region" aria-label="Shares" tabindex="0">{share_chart(edit)}</div>',
-            f'<div class="wide" role="region" aria-label="Distances" tabindex="0">{distance_chart(edit)}</div>',
+            f"<figure>{share_chart(edit)}<figcaption>{SHARE_TITLE}</figcaption></figure>",
+            f"<figure>{distance_chart(edit)}<figcaption>{DISTANCE_TITLE}</figcaption></figure>",
             *(_section(edit, pictures) for pictures in drawn),
             "</main>\n</body>\n</html>\n",
         ]

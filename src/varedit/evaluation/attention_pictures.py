@@ -133,7 +133,7 @@ def _scale_row(edit: EditAttention, found: ScaleAttention, scale: int) -> list[I
             heat = density([pair for pair in pairs if _is_part(pair[0], is_source, scale)], size)
             told = f"{100 * sum(shares):.0f} % of all, " if attention is maps.mean else ""
             caption = f"{told}brightest {heat.max():.1f}x even" if shares else "there is none"
-            cells.append(_captioned(_over(under, heat) if shares else _over(under * 0, heat), caption))
+            cells.append(_captioned(_over(under, heat) if shares else Image.new("RGB", size[::-1], _EMPTY), caption))
     return [*cells, _captioned(_bars(edit.words, found.words, size), "of the attention to words")]
 
 
@@ -193,8 +193,8 @@ def _block(part: Floats | None, height: int, width: int, zoom: int) -> Bytes:
     """Queries of one scale by keys of another, in colours; grey where they do not see them."""
     if part is None:
         return np.full((height * zoom, width * zoom, 3), _EMPTY, np.uint8)
-    powers = np.log10(np.maximum(part, np.float32(10.0**FLOOR)))
-    return heat_colours((powers - FLOOR) / (CEILING - FLOOR)).repeat(zoom, 0).repeat(zoom, 1)
+    powers: Floats = np.log10(np.maximum(part, np.float32(10.0**FLOOR)))
+    return heat_colours((powers - np.float32(FLOOR)) / np.float32(CEILING - FLOOR)).repeat(zoom, 0).repeat(zoom, 1)
 
 
 def _bordered(block: Bytes) -> Bytes:
