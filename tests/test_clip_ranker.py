@@ -8,33 +8,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tokenizers import Tokenizer, pre_tokenizers
-from tokenizers.models import WordLevel
 from torch.testing import assert_close
-from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
 
+from tests.clip_models import save_clip
 from varedit.candidates import Candidate
 from varedit.clip_ranker import MEAN, SPREAD, ClipDirection
 from varedit.errors import ModelError
 
-WORDS = ["<pad>", "<start>", "<end>", "<unknown>", "a", "photo", "make", "it", "red"]
-
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    small = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = CLIPConfig(
-        text_config=small | {"vocab_size": len(WORDS), "eos_token_id": 2, "max_position_embeddings": 12},
-        vision_config=small | {"image_size": 8, "patch_size": 4},
-        projection_dim=6,
-    )
-    torch.manual_seed(0)
-    CLIPModel(config).save_pretrained(folder)
-    words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unknown>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<end>").save_pretrained(folder)
-    return folder
+    return save_clip(tmp_path_factory.mktemp("clip"))
 
 
 def drawn(seed: int) -> np.ndarray:

@@ -1,14 +1,15 @@
-"""Where a model comes from: a folder, a name inside the package, or a repository on the Hugging Face hub."""
+"""Where models and data sets come from: a folder, a name inside the package, or a repository on the hub."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from varedit.errors import ModelError
+from varedit.errors import InputMissing, ModelError
 
 EMBEDDED = "mini"
 _PATTERNS = ["*.json", "*.safetensors", "tokenizer/*", "README.md", "LICENSE*"]  # no pickles come down
@@ -43,12 +44,38 @@ def find_model(source: str | Path | None, **download: Any) -> ModelSource:
     except (OSError, ValueError) as error:  # too long for a name, or with a NUL
         reason = getattr(error, "strerror", None) or error
         raise ModelError(f"the model {source} cannot be read: {reason}") from error
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+    if not _is_hub_name(str(source)):
         raise ModelError(f"there is no model folder {source}, and it is not a hub name such as owner/name")
-    return _fetched(str(source), download)
+    folder = _fetched(str(source), "model", _PATTERNS, download)
+    return ModelSource(folder, folder.name)
 
 
-def _fetched(name: str, download: dict[str, Any]) -> ModelSource:
+def find_dataset(source: str, patterns: Sequence[str]) -> Path:
+    """The folder of a data set.
+
+    Args:
+        source: an existing folder or file, which is used as it is, or ``owner/name`` on the hub.
+        patterns: which files to fetch; empty for a set that is not on the hub.
+
+    Raises:
+        InputMissing: there is no such folder, and it cannot be a name on the hub.
+        ModelError: it cannot be fetched.
+    """
+    try:
+        if Path(source).exists():
+            return Path(source)
+    except OSError as error:  # too long for a name
+        raise InputMissing(f"{source} cannot be read: {error.strerror}") from error
+    if not patterns or not _is_hub_name(source):
+        raise InputMissing(f"there is no folder {source}")
+    return _fetched(source, "dataset", patterns, {})
+
+
+def _is_hub_name(source: str) -> bool:
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
+
+
+def _fetched(name: str, kind: Literal["model", "dataset"], patterns: Sequence[str], download: dict[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -59,7 +86,7 @@ def _fetched(name: str, download: dict[str, Any]) -> ModelSource:
     )
 
     try:
-        folder = Path(snapshot_download(name, allow_patterns=_PATTERNS, **download))
+        return Path(snapshot_download(name, repo_type=kind, allow_patterns=list(patterns), **download))
     except GatedRepoError as error:
         raise ModelError(
             f"{name} asks for consent to its terms; give it on the hub, then log in: hf auth login"
@@ -68,7 +95,7 @@ def _fetched(name: str, download: dict[str, Any]) -> ModelSource:
         raise ModelError(f"{name} has no revision {download.get('revision')!r}") from error
     except RepositoryNotFoundError as error:
         raise ModelError(
-            f"there is no model {name} on the hub, or it is private; log in with: hf auth login"
+            f"there is no {kind} {name} on the hub, or it is private; log in with: hf auth login"
         ) from error
     except HFValidationError as error:
         raise ModelError(f"{name} is neither a folder nor a valid hub name") from error
@@ -77,4 +104,3 @@ def _fetched(name: str, download: dict[str, Any]) -> ModelSource:
     except Exception as error:  # the client passes on the errors of whatever HTTP library it uses
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{name} could not be fetched: {reason}") from error
-    return ModelSource(folder, folder.name)

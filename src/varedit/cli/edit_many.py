@@ -39,7 +39,7 @@ def edit_many(terminal: Terminal, request: Request) -> int:
             edits,
             out,
             settings,
-            workforce(request),
+            workforce(ray=request.ray, workers=request.workers, batch_size=request.batch_size),
             seed=request.seed,
             force=request.force,
             on_start=report.start,
@@ -69,8 +69,6 @@ def check_request(request: Request) -> None:
     ):
         if value is not None:
             raise UsageError(f"{name} goes with single images; name one instead of {first}")
-    if request.workers is not None and not request.ray:
-        raise UsageError("--workers are those of --ray; on one machine there is one model, see --batch-size")
     numbers: dict[str, Any] = {"guidance": request.guidance, "temperature": request.temperature}
     SamplingSettings(**{name: number for name, number in numbers.items() if number is not None})
 
@@ -85,17 +83,19 @@ def edits_of(request: Request, out: Path) -> list[Edit]:
     return edits_of_folder(source, request.arguments[1], out, mask=request.mask)
 
 
-def workforce(request: Request) -> Workforce:
-    """Who makes the edits."""
+def workforce(*, ray: bool, workers: int | None, batch_size: int | None) -> Workforce:
+    """Who makes the edits. Raises UsageError for workers of no cluster."""
     from varedit.batch.job import ThisProcess
 
-    if not request.ray:
-        return ThisProcess(request.batch_size)
+    if not ray:
+        if workers is not None:
+            raise UsageError("--workers are those of --ray; on one machine there is one model, see --batch-size")
+        return ThisProcess(batch_size)
     from varedit.batch.machines import RayWorkers
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told who edits what
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # the rest is about Ray's own matters
-    return RayWorkers(request.workers, request.batch_size)
+    return RayWorkers(workers, batch_size)
 
 
 @dataclass

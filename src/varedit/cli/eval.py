@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from varedit.cli.eval_judge import judge
+from varedit.cli.eval_raters import agreement, compare
+from varedit.cli.eval_run import run
+from varedit.cli.eval_score import score
 from varedit.cli.request import candidates_option, device_option, guidance_option, reuse_option, temperature_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
@@ -23,7 +27,17 @@ def eval() -> None:
     varedit data fetch -o material
     varedit eval scenes --model mini
     varedit eval scenes --model mini --split generalisation --json > generalisation.json
+    varedit eval run pie-bench PIE-Bench_v1 -o runs/pie
+    varedit eval score runs/pie
+    varedit eval judge runs/pie --endpoint http://localhost:8000/v1 --model Qwen/Qwen3-VL-8B-Instruct
     """
+
+
+eval.add_command(run)
+eval.add_command(score)
+eval.add_command(judge)
+eval.add_command(agreement)
+eval.add_command(compare)
 
 
 @eval.command()
