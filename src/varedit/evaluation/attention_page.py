@@ -70,7 +70,7 @@ def write_attention(
             write_whole(folder / f"layer-{layer + 1}-{name}.png", _encoded(image, "PNG"))
         drawn.append(pictures)
         on_layer(done, len(edit.chosen))
-    write_whole(folder / "shares.svg", share_chart(edit).encode())
+    write_whole(folder / "shares.svg", share_chart(edit, background="white").encode())
     write_whole(folder / "attention.json", json.dumps(attention_numbers(edit), indent=1).encode() + b"\n")
     page = folder / "attention.html"
     write_whole(page, attention_page(edit, drawn).encode())
