@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +104,7 @@ def imgedit(folder: Path) -> Path:
 
 def gedit(folder: Path) -> Path:
     """One instruction in both languages, and an English one that comes twice, as a stream of record batches."""
-    columns = {
+    columns: dict[str, tuple[pa.DataType, Sequence[object]]] = {
         "task_type": (pa.string(), ["color_alter", "color_alter", "subject-add", "subject-add"]),
         "key": (pa.string(), ["0a", "0a", "0b", "0b"]),
         "instruction": (pa.string(), ["make it red", "把它变红", "add a dog", "add a dog"]),

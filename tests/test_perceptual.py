@@ -212,4 +212,5 @@ def test_the_squeezenet_backbone_is_the_published_one_by_hand(tmp_path):
 def test_the_published_squeezenet_has_its_number_of_parameters():
     distance = PerceptualDistance(backbone="squeezenet1_1")
     assert sum(weight.numel() for weight in distance.features.parameters()) == 722_496  # 1,235,496 less the classifier
-    assert [head.weight.shape[1] for head in distance.heads] == [64, 128, 256, 384, 384, 512, 512]
+    widths = [weight.shape[1] for weight in distance.heads.parameters()]
+    assert widths == [64, 128, 256, 384, 384, 512, 512]
