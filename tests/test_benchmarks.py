@@ -143,9 +143,9 @@ def test_a_prepared_folder_is_taken_as_it_is_but_not_for_another_choice(tmp_path
     assert [item.id for item in first.items()] == ["7"]
     again = prepared("emu-edit", tmp_path / "gone", tmp_path / "run", count=1)
     assert again.items() == first.items()
-    with pytest.raises(UsageError, match="holds emu-edit, split test; give -o another folder"):
+    with pytest.raises(UsageError, match="holds a run of emu-edit, split test, 1 items; give -o another folder"):
         prepared("emu-edit", folder, tmp_path / "run")
-    with pytest.raises(UsageError, match="holds emu-edit, split test"):
+    with pytest.raises(UsageError, match="holds a run of emu-edit, split test"):
         prepared("gedit", folder, tmp_path / "run")
 
 

@@ -79,7 +79,8 @@ def prepare(choice: Choice, source: str, out: Path, on_progress: OnProgress = la
     if (out / ITEMS).exists():
         known = run.benchmark()
         if {name: known.get(name) for name in choice.facts} != choice.facts:
-            raise UsageError(f"{out} holds {known.get('name')}, split {known.get('split')}; give -o another folder")
+            held = f"{known.get('name')}, split {known.get('split')}, {known.get('count') or 'all'} items"
+            raise UsageError(f"{out} holds a run of {held}; give -o another folder")
         return run
     folder = find_dataset(source, choice.benchmark.hub_patterns)
     make_report_folder(out / PICTURES)
