@@ -77,8 +77,8 @@ def _chart(title: str, panels: Sequence[str], legend: Sequence[tuple[str, str]],
     width, height = max(2, columns) * PANEL_WIDTH, rows * PANEL_HEIGHT + -(-len(legend) // 2) * 18 + 4
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'style="background: {background}" role="img" fill="currentColor" font-family="system-ui, sans-serif" font-size="11"><title>{escape(title)}'
-        f"</title>{''.join(drawn)}{''.join(keys)}</svg>"
+        f'style="background: {background}" role="img" fill="currentColor" font-family="system-ui, sans-serif" '
+        f'font-size="11"><title>{escape(title)}</title>{"".join(drawn)}{"".join(keys)}</svg>'
     )
 
 
