@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.fake_judge import Asked, FakeJudge, Raw, Reaction, Says, Silence, Status, running_judge
 from tests.judged_folders import coloured, results_folder
-from varedit.errors import ModelError, OutputError, UsageError
+from varedit.errors import InputMissing, ModelError, OutputError, UsageError
 from varedit.evaluation.judges.costs import Budget, Price
 from varedit.evaluation.judges.endpoint import ChatEndpoint, NoReply, _retry_after
 from varedit.evaluation.judges.judge import Judge, Verdict
@@ -400,6 +400,13 @@ def test_a_killed_run_pays_for_nothing_twice(fake, tmp_path):
     assert len(fake.asked) == 4 + 3  # three replies, one call that was cut off, and the three that were open
     assert report["counts"] == {"edits": 6, "judged": 6, "unanswered": 0, "no picture": 0, "open": 0}
     assert report["usage"]["this_run"]["replies"] == 3 and report["usage"]["from_store"]["replies"] == 3
+
+
+def test_two_items_of_one_id_are_refused(tmp_path):
+    folder = results_folder(tmp_path / "run", ["add"])
+    (folder / "items.jsonl").write_text((folder / "items.jsonl").read_text() * 2)
+    with pytest.raises(InputMissing, match="1 ids more than once, such as 0"):
+        edits(folder)
 
 
 def test_a_store_that_is_none_is_refused(tmp_path):

@@ -6,11 +6,13 @@ Knows nothing of endpoints and of the schemes that put questions together.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from varedit.errors import InputMissing
 from varedit.evaluation.run_folder import RunFolder
 
 Shown = Literal["source", "result"]
@@ -38,7 +40,13 @@ class EditToJudge:
 
 
 def edits_of(run: RunFolder) -> list[EditToJudge]:
-    """All edits of a run, in the benchmark's order. Raises InputMissing."""
+    """All edits of a run, in the benchmark's order. Raises InputMissing, also where two items have one id."""
+    items = run.items()
+    twice = [item_id for item_id, times in Counter(item.id for item in items).items() if times > 1]
+    if twice:
+        raise InputMissing(
+            f"{run.path} has {len(twice)} ids more than once, such as {twice[0]}. Give each item its own."
+        )
     return [
         EditToJudge(
             id=item.id,
@@ -47,7 +55,7 @@ def edits_of(run: RunFolder) -> list[EditToJudge]:
             source=run.picture(item.source),
             result=run.result(item),
         )
-        for item in run.items()
+        for item in items
     ]
 
 
