@@ -673,10 +673,15 @@ def test_an_instruction_longer_than_the_model_reads_is_cut_and_this_is_said(edit
 
 
 @pytest.mark.parametrize("option", ["--guidance", "--temperature"])
-@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e400", "31", "abc", "7abc", "", "1,5"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-1", "1e400", "31", "abc", "7abc", "", "1;5", "1,,5", "1,99"])
 def test_a_number_out_of_range_is_refused_before_the_model_is_loaded(no_model, edit, option, value):
-    told = "inf" if value == "1e400" else value
+    told = {"1e400": "inf", "1,99": "99"}.get(value, value)
     assert_refused(2, option[2:], told, call=lambda: edit(f"{option}={value}"))
+
+
+@pytest.mark.parametrize("option", ["--guidance", "--temperature"])
+def test_numbers_for_fewer_scales_than_the_model_has_are_counted(edit, option):
+    assert_refused(2, option[2:], "has 2 values", "scales", call=lambda: edit(f"{option}=1,5"))
 
 
 @pytest.mark.parametrize("value", ["-1", str(2**63), "1.5", "1e3", "abc", "nan", ""])

@@ -171,7 +171,7 @@ def test_an_edit_writes_the_result_and_prints_its_path(editor, folder):
 def test_options_reach_the_pipeline_unchanged(editor, folder):
     Image.new("L", (7, 5), 255).save("mask.png")
     numbers = ["--guidance", "4.5", "--temperature", "0.25", "--seed", "9"]
-    others = ["--greedy", "--no-restore", "--fit", "square", "--mask", "mask.png"]
+    others = ["--greedy", "--no-restore", "--fit", "square", "--mask", "mask.png", "--reuse", "--candidates", "3"]
     assert varedit("edit", "cup.png", "warmer", "-o", "out.png", *numbers, *others).exit_code == 0
     picture, instruction, settings = editor.calls[0]
     mask = settings.pop("mask")
@@ -181,6 +181,8 @@ def test_options_reach_the_pipeline_unchanged(editor, folder):
         "guidance_scale": 4.5,
         "temperature": 0.25,
         "greedy": True,
+        "reuse": True,
+        "candidates": 3,
         "seed": 9,
         "restore": False,
         "fit": "square",

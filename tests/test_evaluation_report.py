@@ -86,6 +86,7 @@ def test_facts_tell_model_settings_device_and_versions(tmp_path):
     assert facts["model"] == {"name": "toy", "revision": "c0ffee", "sha256": folder_hash(tmp_path / "model")}
     assert facts["settings"] == {
         "guidance": 1.25, "temperature": 0.7, "top_k": None, "top_p": 0.97, "greedy": False,
+        "reuse": None, "candidates": 1,
     }  # fmt: skip
     assert facts["device"].startswith("CPU, ") and set(facts["versions"]) == {"varedit", "python", "torch", "numpy"}
 

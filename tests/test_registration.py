@@ -71,6 +71,9 @@ class LosslessEditor(Editor):
     def quantizer(self, template: Template) -> MultiScaleQuantizer:
         return Faithful(template.schedule, self.config.autoencoder.latent_channels)
 
+    def decode(self, features: Tensor) -> Tensor:
+        return self.autoencoder.decode(features)
+
 
 def lossless_pipeline() -> VAREditPipeline:
     bits = 3 * PATCH**2

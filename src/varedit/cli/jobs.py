@@ -156,7 +156,7 @@ def _is_file(name: str) -> bool:
 
 def _is_folder(name: str) -> bool:
     try:
-        return Path(name).is_dir()
+        return bool(name) and Path(name).is_dir()  # no name would be the present folder
     except (OSError, ValueError):  # as above
         return False
 
