@@ -23,7 +23,7 @@ from varedit.evaluation.page_style import STYLE
 from varedit.output import encode_image, write_whole
 
 _OWN_STYLE = """
-svg { max-width: 100%; height: auto; } section img { width: auto; max-width: 100%; } main figure { margin: 1rem 0; }
+section img { width: auto; max-width: 100%; } main figure { margin: 1rem 0; }
 .head { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 20rem)); gap: 1rem; }
 """
 
@@ -96,6 +96,7 @@ def attention_numbers(edit: EditAttention) -> dict[str, Any]:
 def attention_page(edit: EditAttention, drawn: Sequence[LayerPictures]) -> str:
     """The whole page."""
     title = f"Attention of {edit.settings['model']}: {edit.settings['instruction']}"
+    charts = (share_chart(edit), distance_chart(edit))
     heads = "mean over all heads" if edit.choice.head is None else f"head {edit.choice.head + 1} alone"
     return "\n".join(
         [
@@ -109,12 +110,17 @@ def attention_page(edit: EditAttention, drawn: Sequence[LayerPictures]) -> str:
             f'<div class="head">{_figure(Image.fromarray(edit.source), "source")}'
             f"{_figure(Image.fromarray(edit.result), 'result')}</div></header>\n<main>",
             f"<h2>Where the attention goes</h2>\n<p>{escape(_EXPLAINED)}</p>",
-            f"<figure>{share_chart(edit)}<figcaption>{SHARE_TITLE}</figcaption></figure>",
-            f"<figure>{distance_chart(edit)}<figcaption>{DISTANCE_TITLE}</figcaption></figure>",
+            *(_chart(each, name) for each, name in zip(charts, (SHARE_TITLE, DISTANCE_TITLE), strict=True)),
             *(_section(edit, pictures) for pictures in drawn),
             "</main>\n</body>\n</html>\n",
         ]
     )
+
+
+def _chart(svg: str, caption: str) -> str:
+    """Scrolled sideways where it has no room, as its letters would get too small."""
+    frame = f'<div class="wide" role="region" aria-label="{caption}" tabindex="0">{svg}</div>'
+    return f"<figure>{frame}<figcaption>{caption}</figcaption></figure>"
 
 
 def _section(edit: EditAttention, pictures: LayerPictures) -> str:
