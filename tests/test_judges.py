@@ -256,7 +256,7 @@ def test_a_question_that_is_turned_down_for_other_reasons_is_unanswered(fake, ma
     assert len(fake.asked) == 1
 
 
-@pytest.mark.parametrize("code", [401, 402, 403, 404, 307])
+@pytest.mark.parametrize("code", [401, 402, 403, 404, 302])
 def test_a_wrong_key_or_model_stops_everything_with_a_sentence(fake, make, tmp_path, code):
     fake.answer = lambda asked: Status(code, "go away", {"Location": "http://127.0.0.1:9/v1"})
     with pytest.raises(ModelError, match=f"HTTP {code}, go away.*VAREDIT_JUDGE_KEY"):
