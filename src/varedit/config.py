@@ -2,7 +2,8 @@
 
 Sizes and switches of the released models: spec "Released configurations". The options that the released weights need
 and sound models do not (`rotary_layout`), and those that small models need and the paper's form lacks
-(`source_residual`, `residual_shift`, `norm`, `stem_patch`, `linear_path`, `step_sizes`), are fields here and nowhere else.
+(`source_residual`, `residual_shift`, `norm`, `stem_patch`, `linear_path`, `step_sizes`), are fields here and nowhere
+else.
 """
 
 from __future__ import annotations
