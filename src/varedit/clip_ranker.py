@@ -74,7 +74,7 @@ def load_clip(source: str, device: str | torch.device) -> tuple[CLIPModel, PreTr
 
 def text_embeddings(model: CLIPModel, tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> Tensor:
     """Embeddings (N, D) of length one; a text is cut off where the model's own length ends."""
-    longest = model.config.text_config.max_position_embeddings
+    longest = model.text_model.config.max_position_embeddings
     tokens = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt").to(model.device)
     pooled = model.text_model(**tokens).pooler_output
     return F.normalize(model.text_projection(pooled), dim=-1)

@@ -33,7 +33,7 @@ class Clip:
     """CLIP (2103.00020); the published numbers of EMU-Edit and MagicBrush use ViT-B/32, those of PIE-Bench ViT-L/14."""
 
     def __init__(self, model: CLIPModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.model = model
+        self.model = model.eval()
         self.tokenizer = tokenizer
 
     @classmethod
@@ -138,5 +138,5 @@ def _normalised(
 ) -> Tensor:
     """(3, H, W) float32."""
     values: NDArray[np.float32] = np.asarray(image, np.float32) * np.float32(brightest / 255)
-    normalised = (values - np.float32(mean)) / np.float32(spread)
+    normalised = (values - np.asarray(mean, np.float32)) / np.asarray(spread, np.float32)
     return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1)))
