@@ -2,6 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := $(VENV)/.core
 STAMP := $(VENV)/.ready
 PYTEST_ARGS ?= -n auto
 
@@ -17,14 +18,19 @@ help:  ## list the targets
 
 setup: $(STAMP)  ## make .venv with everything that editing, testing and checking need
 
-$(STAMP): pyproject.toml constraints.txt
+$(CORE): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "varedit needs Python 3.11 or newer; install it or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@echo "setting up $(VENV) (once, a minute or two)"
+	@echo "setting up $(VENV) for editing (once, about a minute)"
 	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --constraint constraints.txt
+	@touch $@
+
+$(STAMP): $(CORE)
+	@echo "adding what tests and checks need (once, a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
 	@touch $@
 
-edit: $(STAMP)  ## edit the bundled photograph; the results go to edited/
+edit: $(CORE)  ## edit the bundled photograph; the results go to edited/
 	$(BIN)/varedit edit examples/coffee.jpg "make it black and white" -o edited/coffee.png --compare edited/coffee-before-after.png --force
 
 test: $(STAMP)  ## run the tests (PYTEST_ARGS="-k name" for some of them)
