@@ -6,7 +6,7 @@ import inspect
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,12 @@ class NegativeEditor:
     """Stands for a pipeline; remembers what it was asked."""
 
     calls: list[tuple[Picture, str, dict[str, Any]]] = field(default_factory=list)
+    warmed: list[str] = field(default_factory=list)
     failure: BaseException | None = None
+
+    def warm_up(self, picture: Picture, on_scale: Callable[[int, int], None]) -> None:
+        self.warmed.append(picture.name)
+        on_scale(1, 1)
 
     def stream(self, picture: Picture, instruction: str, **settings: Any) -> Iterator[FakeEvent]:
         self.calls.append((picture, instruction, settings))
@@ -218,20 +223,23 @@ def test_the_model_device_and_precision_are_those_of_the_call(folder, monkeypatc
 
 
 def test_how_the_model_is_loaded_is_told_to_the_pipeline(folder, monkeypatch):
-    told = []
+    told: list[dict[str, Any]] = []
+    made: list[NegativeEditor] = []
     signature = inspect.signature(VAREditPipeline.from_pretrained)
 
     def load(*arguments, **options):
         told.append(options)
         signature.bind(*arguments, **options)
         assert set(options) <= set(signature.parameters), "none is taken for an option of the hub's"
-        return NegativeEditor()
+        made.append(NegativeEditor())
+        return made[-1]
 
     monkeypatch.setattr(VAREditPipeline, "from_pretrained", load)
     for index, options in enumerate(([], ["--weights", "int8", "--offload", "--compile"])):
         assert varedit("edit", "cup.png", "warmer", "-o", f"{index}.png", *options).exit_code == 0
     plain = {"dtype": "auto", "device": "auto", "weights": "full", "offload_text": False, "compile": False}
     assert told == [plain, plain | {"weights": "int8", "offload_text": True, "compile": True}]
+    assert [editor.warmed for editor in made] == [[], ["cup.png"]], "what is compiled is warmed up first"
 
 
 @pytest.mark.parametrize("instruction", ["macht es wärmer", "配上红帽子", "اجعلها أدفأ", "🎩 on the cat", "-v", "a\nb"])

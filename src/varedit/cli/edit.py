@@ -79,6 +79,9 @@ def edit(terminal: Terminal, /, **options: Any) -> int:
         if editor is None:  # only now: a bad image or a slip in typing should not cost the loading of a model
             with terminal.progress("loading the model"):
                 editor = load_editor(request)
+            if request.compile:
+                with terminal.progress("compiling the model") as show:
+                    editor.warm_up(picture, show)
         started = time.perf_counter()
         result = run(editor, picture, instruction, settings, job, terminal)
         write_results(job, picture, result, request)
