@@ -37,6 +37,16 @@ def golden_dir() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a toy model."""
+    from tests.toys import toy_pipeline
+
+    folder = tmp_path_factory.mktemp("model") / "toy"
+    toy_pipeline().save_pretrained(folder)
+    return str(folder)
+
+
 def _guarded(connect: Any) -> Any:
     def guarded(self: socket.socket, address: Any) -> Any:
         if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOOPBACK:

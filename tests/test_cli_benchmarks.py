@@ -13,17 +13,9 @@ from PIL import Image
 from tests.benchmark_folders import emu_edit, imgedit
 from tests.clip_models import save_clip
 from tests.sentences import assert_one_sentence
-from tests.toys import toy_pipeline
 from varedit.cli import cli
 from varedit.cli.eval_run import NAMES
 from varedit.evaluation.benchmarks.catalogue import BENCHMARKS
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model") / "toy"
-    toy_pipeline().save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture

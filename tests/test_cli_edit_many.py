@@ -17,15 +17,7 @@ from PIL import Image
 
 from tests.batches import INSTRUCTION, done_outputs, journal_lines, photographs, times
 from tests.sentences import assert_one_sentence
-from tests.toys import toy_pipeline
 from varedit.cli import cli
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("model") / "toy"
-    toy_pipeline().save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture

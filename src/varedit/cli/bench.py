@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from varedit.cli.request import device_option
+from varedit.cli.request import device_option, model_option, precision_option
 from varedit.cli.terminal import Terminal, talking
 
 if TYPE_CHECKING:
@@ -26,14 +26,7 @@ def parsed_batches(ctx: click.Context, param: click.Parameter, value: str) -> tu
 
 
 @click.command()
-@click.option(
-    "-m",
-    "--model",
-    metavar="MODEL",
-    envvar="VAREDIT_MODEL",
-    show_envvar=True,
-    help="Model folder or hub id.  [default: the model inside the package]",
-)
+@model_option
 @click.option("--preset", metavar="NAME", help="Random weights of a released model, such as 2b-512 or 8b-1024.")
 @click.option("--depth", type=click.IntRange(1), metavar="N", help="So many of the preset's blocks only.")
 @click.option(
@@ -46,13 +39,7 @@ def parsed_batches(ctx: click.Context, param: click.Parameter, value: str) -> tu
     "--batch", "batches", callback=parsed_batches, default="1", show_default=True, metavar="N,..", help="Edits at once."
 )
 @device_option
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    default="auto",
-    show_default=True,
-    help="Number format of the model.",
-)
+@precision_option
 @click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Processor threads to compute with.")
 @click.option(
     "--repeats", type=click.IntRange(1, 1000), default=3, show_default=True, help="Times each batch is timed."

@@ -12,7 +12,7 @@ from varedit.cli.eval_judge import judge
 from varedit.cli.eval_raters import agreement, compare
 from varedit.cli.eval_run import run
 from varedit.cli.eval_score import score
-from varedit.cli.request import candidates_option, device_option, guidance_option, reuse_option, temperature_option
+from varedit.cli.request import device_option, drawing_options, measured_model_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
 if TYPE_CHECKING:
@@ -41,16 +41,7 @@ eval.add_command(compare)
 
 
 @eval.command()
-@click.option(
-    "-m",
-    "--model",
-    default="mini",
-    show_default=True,
-    metavar="MODEL",
-    envvar="VAREDIT_MODEL",
-    show_envvar=True,
-    help="Model folder or hub id.",
-)
+@measured_model_option
 @click.option("--split", type=click.Choice(["validation", "test", "generalisation"]), default="test", show_default=True)
 @click.option("--count", type=click.IntRange(1, 100_000), default=600, show_default=True, help="Number of scenes.")
 @click.option(
@@ -69,11 +60,7 @@ eval.add_command(compare)
     metavar="DIR",
     help="Folder for the page and the numbers; older ones of the same model and split are replaced.",
 )
-@guidance_option
-@temperature_option
-@click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them.")
-@reuse_option
-@candidates_option
+@drawing_options
 @click.option("--batch-size", type=click.IntRange(1, 1024), default=32, show_default=True, help="Scenes at a time.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Processor threads to compute with.")
 @device_option

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from varedit.cli.edit_many import workforce
-from varedit.cli.request import candidates_option, device_option, guidance_option, reuse_option, temperature_option
+from varedit.cli.request import device_option, drawing_options, measured_model_option
 from varedit.cli.terminal import Terminal, printable, talking, write_result
 from varedit.errors import ImageError
 
@@ -29,24 +29,11 @@ NAMES = ("emu-edit", "pie-bench", "magicbrush", "imgedit", "gedit", "scenes")
 @click.argument("benchmark", type=click.Choice(NAMES), metavar="BENCH")
 @click.argument("path")
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the run.")
-@click.option(
-    "-m",
-    "--model",
-    default="mini",
-    show_default=True,
-    metavar="MODEL",
-    envvar="VAREDIT_MODEL",
-    show_envvar=True,
-    help="Model folder or hub id.",
-)
+@measured_model_option
 @click.option("--split", metavar="NAME", help="Which part of the benchmark.  [default: the one that papers report]")
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Only the first N items.")
 @click.option("--prepare", is_flag=True, help="Make the folder and edit nothing: another editor fills results/.")
-@guidance_option
-@temperature_option
-@click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them.")
-@reuse_option
-@candidates_option
+@drawing_options
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=20261124, show_default=True, metavar="N")
 @click.option(
     "--batch-size", type=click.IntRange(1, 1024), metavar="N", help="Items at a time.  [default: what fits the device]"

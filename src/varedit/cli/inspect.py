@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from varedit.cli.request import device_option, guidance_option
+from varedit.cli.request import device_option, guidance_option, model_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
 
@@ -40,14 +40,7 @@ def inspect() -> None:
     metavar="DIR",
     help="Folder for the page, the pictures and the numbers; older ones are replaced.",
 )
-@click.option(
-    "-m",
-    "--model",
-    metavar="MODEL",
-    envvar="VAREDIT_MODEL",
-    show_envvar=True,
-    help="Model folder or hub id.  [default: the model inside the package]",
-)
+@model_option
 @click.option(
     "--layer",
     "layers",

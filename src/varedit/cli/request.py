@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,10 +70,42 @@ class Request:
 
 def request_options(command: Command) -> Command:
     """Give a command the arguments and options that make a `Request`."""
-    for decorator in reversed(_OPTIONS):
+    return _with(_OPTIONS, command)
+
+
+def _with(options: Iterable[Callable[[Command], Command]], command: Command) -> Command:
+    for decorator in reversed(tuple(options)):
         command = decorator(command)
     return command
 
+
+model_option = click.option(
+    "-m",
+    "--model",
+    metavar="MODEL",
+    envvar="VAREDIT_MODEL",
+    show_envvar=True,
+    help="Model folder or hub id.  [default: the model inside the package]",
+)
+
+measured_model_option = click.option(
+    "-m",
+    "--model",
+    default="mini",
+    show_default=True,
+    metavar="MODEL",
+    envvar="VAREDIT_MODEL",
+    show_envvar=True,
+    help="Model folder or hub id.",
+)
+
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="auto",
+    show_default=True,
+    help="Number format of the model.",
+)
 
 device_option = click.option(
     "--device",
@@ -128,6 +160,16 @@ candidates_option = click.option(
     help="Begin with N seeds and finish the most promising.",
 )
 
+greedy_option = click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them.")
+
+_DRAWING = (guidance_option, temperature_option, greedy_option, reuse_option, candidates_option)
+
+
+def drawing_options(command: Command) -> Command:
+    """Give a command the options that say how bits are drawn."""
+    return _with(_DRAWING, command)
+
+
 _OPTIONS = (
     click.argument("arguments", nargs=-1, metavar="IMAGE... INSTRUCTION | FOLDER INSTRUCTION | EDITS.jsonl"),
     click.option(
@@ -137,25 +179,14 @@ _OPTIONS = (
         metavar="OUT",
         help="Result: a file, a folder, a pattern with {stem}, {seed} and {ext}, or - for stdout.",
     ),
-    click.option(
-        "-m",
-        "--model",
-        metavar="MODEL",
-        envvar="VAREDIT_MODEL",
-        show_envvar=True,
-        help="Model folder or hub id.  [default: the model inside the package]",
-    ),
+    model_option,
     click.option(
         "--seed",
         type=click.IntRange(0, 2**63 - 1),
         metavar="N",
         help="Same seed, same result.  [default: drawn, and told]",
     ),
-    guidance_option,
-    temperature_option,
-    click.option("--greedy", is_flag=True, help="Take the likeliest bits instead of drawing them."),
-    reuse_option,
-    candidates_option,
+    *_DRAWING,
     click.option(
         "--mask",
         type=click.Path(path_type=Path),
@@ -183,13 +214,7 @@ _OPTIONS = (
         help="Fit the image into the nearest aspect ratio, or pad it to a square as the released models do.",
     ),
     device_option,
-    click.option(
-        "--precision",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        default="auto",
-        show_default=True,
-        help="Number format of the model.",
-    ),
+    precision_option,
     click.option(
         "--weights",
         type=click.Choice(["full", "int8", "fp8"]),
