@@ -1,11 +1,7 @@
-"""What an edit's attention looks like as files: a page that needs nothing else, pictures, and the numbers as JSON.
-
-Plain HTML and CSS without scripts and without any outside address; light and dark follow the reader's system.
-"""
+"""What an edit's attention looks like as files: a page that needs nothing else, pictures, and the numbers as JSON."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +15,7 @@ from PIL import Image
 from varedit.evaluation.attention import EditAttention, ScaleAttention
 from varedit.evaluation.attention_charts import DISTANCE_TITLE, SHARE_TITLE, distance_chart, share_chart
 from varedit.evaluation.attention_pictures import scale_sheet, shown_word, token_map, word_sheet
-from varedit.evaluation.page_style import STYLE
+from varedit.evaluation.page_parts import chart, figure, page, row, table
 from varedit.output import encode_image, write_whole
 
 _OWN_STYLE = """
@@ -98,29 +94,20 @@ def attention_page(edit: EditAttention, drawn: Sequence[LayerPictures]) -> str:
     title = f"Attention of {edit.settings['model']}: {edit.settings['instruction']}"
     charts = (share_chart(edit), distance_chart(edit))
     heads = "mean over all heads" if edit.choice.head is None else f"head {edit.choice.head + 1} alone"
-    return "\n".join(
+    header = (
+        f"<p>Reference: <strong>{edit.reference}</strong>. {escape(_REFERENCES[edit.reference])} "
+        f"Shown: {heads}; seed {edit.settings['seed']}.</p>"
+        f'<div class="head">{_figure(Image.fromarray(edit.source), "source")}'
+        f"{_figure(Image.fromarray(edit.result), 'result')}</div>"
+    )
+    main = "\n".join(
         [
-            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            '<meta name="color-scheme" content="light dark">',
-            f"<title>{escape(title)}</title>\n<style>{STYLE}{_OWN_STYLE}</style>\n</head>\n<body>",
-            f"<header><h1>{escape(title)}</h1>",
-            f"<p>Reference: <strong>{edit.reference}</strong>. {escape(_REFERENCES[edit.reference])} "
-            f"Shown: {heads}; seed {edit.settings['seed']}.</p>",
-            f'<div class="head">{_figure(Image.fromarray(edit.source), "source")}'
-            f"{_figure(Image.fromarray(edit.result), 'result')}</div></header>\n<main>",
             f"<h2>Where the attention goes</h2>\n<p>{escape(_EXPLAINED)}</p>",
-            *(_chart(each, name) for each, name in zip(charts, (SHARE_TITLE, DISTANCE_TITLE), strict=True)),
+            *(chart(each, name) for each, name in zip(charts, (SHARE_TITLE, DISTANCE_TITLE), strict=True)),
             *(_section(edit, pictures) for pictures in drawn),
-            "</main>\n</body>\n</html>\n",
         ]
     )
-
-
-def _chart(svg: str, caption: str) -> str:
-    """Scrolled sideways where it has no room, as its letters would get too small."""
-    frame = f'<div class="wide" role="region" aria-label="{caption}" tabindex="0">{svg}</div>'
-    return f"<figure>{frame}<figcaption>{caption}</figcaption></figure>"
+    return page(title, header, main, style=_OWN_STYLE)
 
 
 def _section(edit: EditAttention, pictures: LayerPictures) -> str:
@@ -135,18 +122,14 @@ def _section(edit: EditAttention, pictures: LayerPictures) -> str:
 
 def _table(edit: EditAttention, layer: int) -> str:
     headings = ("scale", "source", "earlier", "itself", "distance", "if even", "places", *map(shown_word, edit.words))
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
     rows = []
     for scale, each in enumerate(edit.layers[layer], start=1):
         shares = (each.source_share, 1 - each.source_share - each.own_share, each.own_share)
         cells = [f"{abs(share):.3f}" for share in shares]
         cells += [f"{each.source_distance:.3f}", f"{each.even_distance:.3f}", f"{each.source_places:.1f}"]
         cells += [f"{share:.3f}" for share in each.words]
-        rows.append(f'<tr><th scope="row">{scale}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>')
-    return (
-        f'<div class="wide" role="region" aria-label="Layer {layer + 1}" tabindex="0"><table><thead><tr>{head}</tr>'
-        f"</thead>\n<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+        rows.append(row(str(scale), cells))
+    return table(headings, rows, f"Layer {layer + 1}")
 
 
 def _scale_numbers(each: ScaleAttention) -> dict[str, Any]:
@@ -168,9 +151,7 @@ def _scale_numbers(each: ScaleAttention) -> dict[str, Any]:
 
 def _figure(image: Image.Image, caption: str, kind: Literal["PNG", "JPEG"] = "JPEG") -> str:
     """JPEG for photographs, which are many times smaller so; PNG for what has sharp points of colour."""
-    encoded, told = base64.b64encode(_encoded(image, kind)).decode("ascii"), escape(caption)
-    address = f"data:image/{kind.lower()};base64,{encoded}"
-    return f'<figure><img src="{address}" alt="{told}"><figcaption>{told}</figcaption></figure>\n'
+    return figure(_encoded(image, kind), escape(caption), caption)
 
 
 def _encoded(image: Image.Image, kind: Literal["PNG", "JPEG"]) -> bytes:
