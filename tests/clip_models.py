@@ -1,4 +1,4 @@
-"""A CLIP model of random weights that knows nine words, saved as published ones are."""
+"""Networks of random weights, saved as published ones are: a CLIP model that knows nine words, and a DINO."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import WordLevel
-from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast
+from transformers import CLIPConfig, CLIPModel, PreTrainedTokenizerFast, ViTConfig, ViTModel
 
 WORDS = ["<pad>", "<start>", "<end>", "<unknown>", "a", "photo", "make", "it", "red"]
 
@@ -26,4 +26,14 @@ def save_clip(folder: Path) -> Path:
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     special = {"pad_token": "<pad>", "eos_token": "<end>"}
     PreTrainedTokenizerFast(tokenizer_object=words, **special).save_pretrained(folder)
+    return folder
+
+
+def save_dino(folder: Path) -> Path:
+    """Pictures of 16 x 16 in patches of 4 x 4, keys of 12 numbers."""
+    config = ViTConfig(
+        hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=3, image_size=16, patch_size=4
+    )
+    torch.manual_seed(3)
+    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder

@@ -11,12 +11,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch.testing import assert_close
-from transformers import ViTConfig, ViTModel
 
-from tests.clip_models import save_clip
+from tests.clip_models import save_clip, save_dino
 from tests.editing_sets import pixels
 from varedit.errors import ModelError
-from varedit.evaluation.backbones import Clip, Dino, structure_distance
+from varedit.evaluation.backbones import Clip, Dino, structure_distances
 from varedit.evaluation.metrics import blackened, l1, l2, psnr, ssim
 
 FLAT = np.full((2, 3, 3), 100, np.uint8)
@@ -84,13 +83,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dino(tmp_path_factory: pytest.TempPathFactory) -> Dino:
-    folder = tmp_path_factory.mktemp("dino")
-    config = ViTConfig(
-        hidden_size=12, intermediate_size=20, num_hidden_layers=2, num_attention_heads=3, image_size=16, patch_size=4
-    )
-    torch.manual_seed(3)
-    ViTModel(config, add_pooling_layer=False).save_pretrained(folder)
-    return Dino.from_pretrained(str(folder))
+    return Dino.from_pretrained(str(save_dino(tmp_path_factory.mktemp("dino"))))
 
 
 def normalised(image: Image.Image, brightest: float = 1.0) -> torch.Tensor:
@@ -125,13 +118,13 @@ def test_the_structure_distance_by_hand(dino, brightest):
         return torch.stack([F.cosine_similarity(key[None], keys) for key in keys])
 
     expected = (similarity(first) - similarity(second)).square().mean()
-    found = structure_distance(dino, first, second, brightest=brightest)
+    found, none = structure_distances(dino, [first, first], [second, first], brightest=brightest)
     assert found == pytest.approx(float(expected), abs=1e-4) and found > 1e-4
-    assert structure_distance(dino, first, first) == 0
+    assert none == 0
 
 
 def test_a_long_picture_is_limited_by_its_longer_side(dino):
-    assert dino.self_similarity(pixels(1, 90, 20)).shape[0] == 1 + (34 // 4) * (8 // 4)  # 16 * 480 / 224 = 34
+    assert dino.self_similarities([pixels(1, 90, 20)]).shape[1] == 1 + (34 // 4) * (8 // 4)  # 16 * 480 / 224 = 34
 
 
 def test_clip_takes_the_middle_square_and_cuts_long_texts(clip_folder):

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.clip_models import save_clip
+from tests.clip_models import save_clip, save_dino
 from tests.editing_sets import pixels
 from varedit.errors import InputMissing, ModelError
 from varedit.evaluation import metrics
-from varedit.evaluation.backbones import Clip
+from varedit.evaluation.backbones import Clip, Dino
 from varedit.evaluation.metrics import blackened
 from varedit.evaluation.run_folder import RunFolder, RunItem
 from varedit.evaluation.score_run import NetworkNames, score_folder
@@ -122,12 +122,31 @@ def test_means_are_over_items_and_by_category():
         Row("d", "remove", problem="gone"),
     ]
     report = scores_report(rows, {"benchmark": {"name": "own"}})
-    assert report["metrics"]["l1"] == {"mean": pytest.approx(0.3), "items": 3, "undefined": 0, "zeros": 0}
-    assert report["metrics"]["x"] == {"mean": 4.0, "items": 1, "undefined": 2, "zeros": 0}
+    l1 = report["metrics"]["l1"]
+    counts = {"items": 3, "undefined": 0, "zeros": 0}
+    assert l1 == {"mean": pytest.approx(0.3), "low": pytest.approx(0.1), "high": pytest.approx(0.6), **counts}
+    no_interval = {"low": None, "high": None}
+    assert report["metrics"]["x"] == {"mean": 4.0, **no_interval, "items": 1, "undefined": 2, "zeros": 0}
     assert report["metrics"]["clip_direction"]["zeros"] == 1
     assert report["categories"]["add"]["l1"]["mean"] == pytest.approx(0.15)
-    assert report["categories"]["remove"]["l1"] == {"mean": 0.6, "items": 1, "undefined": 0, "zeros": 0}
+    one = {"mean": 0.6, **no_interval, "items": 1, "undefined": 0, "zeros": 0}
+    assert report["categories"]["remove"]["l1"] == one
     assert report["missing"] == {"d": "gone"} and report["benchmark"] == {"name": "own"}
+
+
+def test_items_of_one_source_are_drawn_together():
+    rows = [Row(str(index), "add", {"l1": index % 2}, origin="ab"[index % 2]) for index in range(8)]
+    alone = scores_report([*rows[:2]], {})["metrics"]["l1"]
+    found = scores_report(rows, {})["metrics"]["l1"]
+    assert (found["low"], found["high"]) == (alone["low"], alone["high"]) == (0, 1)  # as of two items
+
+
+def test_an_origin_is_what_the_benchmark_tells_or_the_pixels_of_the_source(tmp_path):
+    (told,) = score_run(put_run(tmp_path / "a", meta={"session": "7"}), Networks())
+    (same,) = score_run(put_run(tmp_path / "b"), Networks())
+    (again,) = score_run(put_run(tmp_path / "c", target=None), Networks())
+    (other,) = score_run(put_run(tmp_path / "d", source=pixels(9, *SIZE)), Networks())
+    assert told.origin == "7" and same.origin == again.origin != other.origin
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +169,33 @@ def test_clip_scores_by_hand(clip, tmp_path):
     assert found["clip_text_inside"] == pytest.approx(float(inside @ second), abs=1e-4)  # PIE-Bench's CLIP-Edit
     kept, given = clip.pictures([blackened(result, ~REGION), blackened(source, ~REGION)])
     assert found["clip_image_outside"] == pytest.approx(float(kept @ given), abs=1e-4)
+
+
+def test_networks_say_the_same_of_items_together_and_of_each_alone(clip, tmp_path):
+    run = put_run(tmp_path)
+    lines = []
+    for name, changes in {
+        "one": {},
+        "gone": {},
+        "wide": {"source": pixels(4, 50, 20), "mask": None, "target": None, "target_caption": "make it red a photo"},
+        "same": {"result": pixels(1, *SIZE), "target_caption": None},
+        "two": {"source": pixels(5, *SIZE), "result": pixels(6, *SIZE), "source_caption": None},
+    }.items():
+        folder = tmp_path / name
+        put_run(folder, **changes)
+        item = json.loads((folder / "items.jsonl").read_text()) | {"id": f"../{name}/results/one"}
+        item |= {kind: f"{name}/{item[kind]}" for kind in ("source", "target", "mask") if item[kind]}
+        lines.append(json.dumps(item))
+    (tmp_path / "gone" / "results" / "one.png").unlink()
+    (tmp_path / "items.jsonl").write_text("\n".join(lines))
+    dino = Dino.from_pretrained(str(save_dino(tmp_path / "dino")))
+    networks = Networks(clip=clip, dino=dino, structure=dino)
+    together = score_run(run, networks, batch_size=4)
+    alone = score_run(run, networks, batch_size=1)
+    assert [row.problem is None for row in together] == [True, False, True, True, True]
+    for first, second in zip(together, alone, strict=True):
+        assert first.zeros == second.zeros and first.scores == pytest.approx(second.scores, abs=1e-5)
+    assert together[3].scores["clip_image"] != pytest.approx(together[0].scores["clip_image"], abs=1e-3)
 
 
 def test_a_direction_without_a_length_is_zero_and_counted(clip, tmp_path):

@@ -18,6 +18,7 @@ from varedit.evaluation.statistics import (
     kendall,
     krippendorff_alpha,
     mean_interval,
+    mean_intervals,
     mean_of_means,
     raw_agreement,
     spearman,
@@ -123,6 +124,27 @@ def test_one_value_or_one_cluster_has_no_interval():
     assert (mean_interval([3.0]).low, mean_interval([3.0]).high) == (None, None)
     assert mean_interval([3.0, 4.0], ["a", "a"]).low is None
     assert not mean_interval([3.0]).excludes_zero
+
+
+def test_columns_that_are_drawn_together_have_the_intervals_that_each_has_alone():
+    generator = np.random.default_rng(3)
+    clusters = generator.integers(0, 40, size=200).tolist()
+    whole, sparse = generator.random((2, 200))
+    columns = {
+        "whole": whole.tolist(),
+        "sparse": [value if cluster % 3 else None for value, cluster in zip(sparse, clusters, strict=True)],
+        "one cluster": [value if cluster == 5 else None for value, cluster in zip(whole, clusters, strict=True)],
+        "nothing": [None] * 200,
+    }
+    found = mean_intervals(columns, clusters)
+    assert set(found) == {"whole", "sparse", "one cluster"}
+    for name in ("whole", "sparse"):
+        there = [(value, cluster) for value, cluster in zip(columns[name], clusters, strict=True) if value is not None]
+        alone = mean_interval([value for value, _ in there], [cluster for _, cluster in there])
+        assert (found[name].value, found[name].n) == (pytest.approx(alone.value), alone.n)
+        ends = (found[name].low, found[name].high)
+        assert ends == pytest.approx((alone.low, alone.high), abs=0.05 * width(alone))  # both are drawn
+    assert found["one cluster"].low is None and found["one cluster"].n == clusters.count(5)
 
 
 def test_groups_count_alike_whatever_their_size():

@@ -83,11 +83,12 @@ class Dino:
         return F.normalize(states[:, 0].float(), dim=-1).cpu()
 
     @torch.inference_mode()
-    def self_similarity(self, picture: Bytes, *, brightest: float = 1.0) -> Tensor:
-        """Cosines (T, T) between the last layer's keys of all tokens, heads side by side (Splice, 2201.00424).
+    def self_similarities(self, pictures: Sequence[Bytes], *, brightest: float = 1.0) -> Tensor:
+        """Cosines (N, T, T) between the last layer's keys of all tokens, heads side by side (Splice, 2201.00424).
 
         Args:
-            picture: its shorter side is resized to the model's own, the longer one to 480/224 of that at most.
+            pictures: of one size; the shorter side is resized to the model's own, the longer one to 480/224 of that
+                at most.
             brightest: what white is when ImageNet's mean and spread are applied; 255 repeats a slip of PIE-Bench's
                 published evaluation, which leaves pixels in 0 to 255.
         """
@@ -96,18 +97,27 @@ class Dino:
         handle = layers[-1].register_forward_hook(lambda module, inputs, output: keys.append(output))
         try:
             side = self.model.config.image_size
-            prepared = _normalised(_within(picture, side, round(side * LONGEST_SIDE)), brightest=brightest)
-            self.model(prepared[None].to(self.model.device), interpolate_pos_encoding=True)
+            prepared = [
+                _normalised(_within(picture, side, round(side * LONGEST_SIDE)), brightest=brightest)
+                for picture in pictures
+            ]
+            self.model(torch.stack(prepared).to(self.model.device), interpolate_pos_encoding=True)
         finally:
             handle.remove()
-        unit = F.normalize(keys[0][0].float(), dim=-1)  # (T, D)
-        return (unit @ unit.T).cpu()
+        unit = F.normalize(keys[0].float(), dim=-1)  # (N, T, D)
+        return unit @ unit.mT
 
 
-def structure_distance(model: Dino, first: Bytes, second: Bytes, *, brightest: float = 1.0) -> float:
-    """Mean squared difference of the self-similarities of two pictures of one size (Splice, 2201.00424, section 3)."""
-    similarities = [model.self_similarity(picture, brightest=brightest) for picture in (first, second)]
-    return float((similarities[0] - similarities[1]).square().mean())
+def structure_distances(
+    model: Dino, first: Sequence[Bytes], second: Sequence[Bytes], *, brightest: float = 1.0
+) -> list[float]:
+    """Of each pair, the mean squared difference of its self-similarities (Splice, 2201.00424, section 3).
+
+    All pictures are of one size.
+    """
+    similarities = model.self_similarities([*first, *second], brightest=brightest)
+    distances: list[float] = (similarities[: len(first)] - similarities[len(first) :]).square().mean((1, 2)).tolist()
+    return distances
 
 
 def _shorter_side(picture: Bytes, side: int) -> Image.Image:

@@ -54,6 +54,14 @@ class RunItem:
     target_caption: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def origin(self) -> str | None:
+        """What several items may come from, so that they are not independent: a session, or a photograph.
+
+        None where the benchmark does not tell; then it is the source picture itself.
+        """
+        return self.meta.get("session") or self.meta.get("photograph") or None
+
     def to_json(self) -> str:
         """A line, without its end."""
         return json.dumps(asdict(self), ensure_ascii=False)

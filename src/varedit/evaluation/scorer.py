@@ -2,35 +2,43 @@
 
 A result is compared with the true result where the benchmark has one, else with the source. Where there is a mask, each
 metric also comes with `_inside`, of the part that may change, and `_outside`, of the rest, which is compared with the
-source in either case. Networks look at a part with black around it; other metrics look at its pixels alone.
+source in either case. Networks look at a part with black around it; other metrics look at its pixels alone. Networks
+see the pictures of several items at a time, which changes no score.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from varedit.errors import ImageError
 from varedit.evaluation import metrics
-from varedit.evaluation.backbones import Clip, Dino, structure_distance
+from varedit.evaluation.backbones import Clip, Dino, structure_distances
 from varedit.evaluation.files import write_report
 from varedit.evaluation.metrics import Bytes, Region, blackened, pixels
 from varedit.evaluation.run_folder import RunFolder, RunItem
+from varedit.evaluation.statistics import Interval, mean_intervals
 from varedit.images import load_mask, read_image
 from varedit.perceptual import PerceptualDistance
 
 ROWS, REPORT = "scores.jsonl", "scores.json"
 PIXEL_METRICS = {"l1": metrics.l1, "l2": metrics.l2, "psnr": metrics.psnr, "ssim": metrics.ssim}
+INSIDE, OUTSIDE = "_inside", "_outside"  # of the mask
+BATCH_SIZE = 8  # items whose pictures networks see at a time
 SMALLEST_LPIPS_SIDE = 16  # pixels; what is smaller has nothing left in the last stage
 
+Scores = dict[str, float | None]  # by metric
 OnProgress = Callable[[int, int], None]  # items done, items in all
 
 
@@ -59,6 +67,7 @@ class Case:
         reference: what the result is compared with: the true result, or the source where there is none.
         mask: (H, W), true where the edit may change the source; None where the benchmark does not tell.
         is_resized: whether the result had another size.
+        origin: see `Row`.
     """
 
     source: Bytes
@@ -69,6 +78,7 @@ class Case:
     source_caption: str | None
     target_caption: str | None
     is_resized: bool
+    origin: str
 
 
 @dataclass
@@ -80,6 +90,7 @@ class Row:
         zeros: metrics that are 0 because their direction has no length.
         problem: why there are no scores, a sentence; None if there are.
         is_resized: see `Case`.
+        origin: what the source picture comes from; items of one origin are not independent.
     """
 
     id: str
@@ -88,42 +99,66 @@ class Row:
     zeros: list[str] = field(default_factory=list)
     problem: str | None = None
     is_resized: bool = False
+    origin: str = ""
 
 
-def score_run(run: RunFolder, networks: Networks, on_progress: OnProgress = lambda done, total: None) -> list[Row]:
+def score_run(
+    run: RunFolder,
+    networks: Networks,
+    on_progress: OnProgress = lambda done, total: None,
+    *,
+    batch_size: int = BATCH_SIZE,
+) -> list[Row]:
     """The scores of all items. A result that is missing or damaged costs its own item only, and its row says so.
+
+    Args:
+        batch_size: items whose pictures the networks see at a time.
 
     Raises: InputMissing, ImageError where the run's own pictures are not there or damaged.
     """
     items = run.items()
-    rows = []
-    for item in items:
-        rows.append(_row(run, item, networks))
+    rows: list[Row] = []
+    for start in range(0, len(items), batch_size):
+        rows += _rows(run, items[start : start + batch_size], networks)
         on_progress(len(rows), len(items))
     return rows
 
 
-def _row(run: RunFolder, item: RunItem, networks: Networks) -> Row:
+def _rows(run: RunFolder, items: Sequence[RunItem], networks: Networks) -> list[Row]:
+    """Rows of a few items, in their order."""
+    rows, scored = [], []
+    for item in items:
+        row = Row(item.id, item.category)
+        rows.append(row)
+        try:
+            case = _case(run, item)
+        except _NoPicture as error:
+            row.problem = str(error)
+            continue
+        row.scores, row.is_resized, row.origin = pixel_scores(case), case.is_resized, case.origin
+        scored.append((row, case))
+    found = network_scores([case for _, case in scored], networks)
+    for (row, _), scores in zip(scored, found, strict=True):
+        row.zeros = [name for name, value in scores.items() if value is not None and np.isnan(value)]
+        row.scores |= scores | dict.fromkeys(row.zeros, 0.0)
+    return rows
+
+
+class _NoPicture(Exception):
+    """A result is missing or damaged; the message is a sentence."""
+
+
+def _case(run: RunFolder, item: RunItem) -> Case:
+    """An item's pictures in the size of its reference. Raises _NoPicture."""
     path = run.result(item)
     if path is None:
-        return Row(item.id, item.category, problem=f"there is no result {run.results / item.id}.png")
+        raise _NoPicture(f"there is no result {run.results / item.id}.png")
     try:
         result = read_image(path, name=str(path)).rgb
     except ImageError as error:
-        return Row(item.id, item.category, problem=str(error))
-    case = _case(run, item, result)
-    row = Row(item.id, item.category, pixel_scores(case), is_resized=case.is_resized)
-    for name, value in network_scores(case, networks):
-        if value is not None and np.isnan(value):
-            row.zeros.append(name)
-            value = 0.0
-        row.scores[name] = value
-    return row
-
-
-def _case(run: RunFolder, item: RunItem, result: Bytes) -> Case:
-    """An item's pictures in the size of its reference."""
+        raise _NoPicture(str(error)) from error
     source = read_image(run.picture(item.source)).rgb
+    origin = item.origin or hashlib.sha256(source.tobytes()).hexdigest()[:16]
     height, width = source.shape[:2]
     mask = None if item.mask is None else load_mask(run.picture(item.mask), width, height) > 0.5
     reference = source if item.target is None else read_image(run.picture(item.target)).rgb
@@ -139,6 +174,7 @@ def _case(run: RunFolder, item: RunItem, result: Bytes) -> Case:
         source_caption=item.source_caption or None,
         target_caption=item.target_caption or None,
         is_resized=result.shape != reference.shape,
+        origin=origin,
     )
 
 
@@ -167,67 +203,131 @@ def pixel_scores(case: Case) -> dict[str, float | None]:
     return scores
 
 
-def network_scores(case: Case, networks: Networks) -> Iterator[tuple[str, float | None]]:
-    """Metrics through networks; not a number for a direction without a length."""
-    yield from _view_scores(case, networks, View(case.source, case.result, case.reference))
-    if case.mask is not None:
-        for suffix, region, reference in (
-            ("_inside", case.mask, case.reference),
-            ("_outside", ~case.mask, case.source),
-        ):
-            view = View(*(blackened(picture, region) for picture in (case.source, case.result, reference)))
-            for name, value in _view_scores(case, networks, view):
-                yield f"{name}{suffix}", value if region.any() else None
-    if networks.clip is not None and case.has_target and case.target_caption is not None:
-        (picture,), (caption,) = networks.clip.pictures([case.reference]), networks.clip.texts([case.target_caption])
-        yield "clip_text_of_target", float(picture @ caption)
-
-
-class View(NamedTuple):
-    """What networks are shown of a case: all of it, or a part with black around it."""
-
-    source: Bytes
-    result: Bytes
-    reference: Bytes
-
-
-def _view_scores(case: Case, networks: Networks, view: View) -> Iterator[tuple[str, float | None]]:
+def network_scores(cases: Sequence[Case], networks: Networks) -> list[Scores]:
+    """Metrics through networks of each case; not a number for a direction without a length."""
+    views = [view for case in cases for view in _views(case)]
+    if not views:
+        return []
+    found: list[Scores] = [{} for _ in views]
     if networks.lpips is not None:
-        yield "lpips", _lpips(networks.lpips, view.result, view.reference)
+        _add(found, [{"lpips": _lpips(networks.lpips, view)} for view in views])
     if networks.dino is not None:
-        first, second = networks.dino.pictures([view.result, view.reference])
-        yield "dino", float(first @ second)
+        _add(found, _dino_scores(networks.dino, views))
     if networks.structure is not None:
-        yield "structure", structure_distance(networks.structure, view.source, view.result)
-        yield "structure_pie", structure_distance(networks.structure, view.source, view.result, brightest=255.0)
+        _add(found, _structure_scores(networks.structure, views))
     if networks.clip is not None:
-        yield from _clip_scores(networks.clip, case, view)
+        _add(found, _clip_scores(networks.clip, views))
+    by_case: dict[int, Scores] = {id(case): {} for case in cases}
+    for view, scores in zip(views, found, strict=True):
+        for name, value in scores.items():
+            by_case[id(view.case)][f"{name}{view.suffix}"] = None if view.is_empty else value
+    return list(by_case.values())
 
 
-def _clip_scores(clip: Clip, case: Case, view: View) -> Iterator[tuple[str, float | None]]:
+@dataclass(frozen=True, eq=False)
+class View:
+    """What networks are shown of a case: all of it, or a part with black around it.
+
+    Attributes:
+        suffix: of the names of its metrics.
+        region: the part; None for all.
+    """
+
+    case: Case
+    suffix: str = ""
+    region: Region | None = None
+
+    @property
+    def source(self) -> Bytes:
+        """(H, W, 3), as the next two."""
+        return self._part(self.case.source)
+
+    @property
+    def result(self) -> Bytes:
+        """What the editor made."""
+        return self._part(self.case.result)
+
+    @property
+    def reference(self) -> Bytes:
+        """What the result is compared with."""
+        return self._part(self.case.source if self.suffix == OUTSIDE else self.case.reference)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixel."""
+        return self.region is not None and not self.region.any()
+
+    def _part(self, picture: Bytes) -> Bytes:
+        return picture if self.region is None else blackened(picture, self.region)
+
+
+def _views(case: Case) -> Iterator[View]:
+    yield View(case)
+    if case.mask is not None:
+        yield View(case, INSIDE, case.mask)
+        yield View(case, OUTSIDE, ~case.mask)
+
+
+def _add(found: Sequence[Scores], more: Sequence[Scores]) -> None:
+    for scores, others in zip(found, more, strict=True):
+        scores.update(others)
+
+
+def _dino_scores(dino: Dino, views: Sequence[View]) -> list[Scores]:
+    embedded = dino.pictures([picture for view in views for picture in (view.result, view.reference)])
+    return [{"dino": float(first @ second)} for first, second in embedded.unflatten(0, (-1, 2))]
+
+
+def _structure_scores(structure: Dino, views: Sequence[View]) -> list[Scores]:
+    """Views of one size are seen together."""
+    found: list[Scores] = [{} for _ in views]
+    by_size: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, view in enumerate(views):
+        by_size[view.case.source.shape].append(place)
+    for places in by_size.values():
+        pairs = [(views[place].source, views[place].result) for place in places]
+        for name, brightest in (("structure", 1.0), ("structure_pie", 255.0)):
+            distances = structure_distances(structure, *map(list, zip(*pairs, strict=True)), brightest=brightest)
+            for place, distance in zip(places, distances, strict=True):
+                found[place][name] = distance
+    return found
+
+
+def _clip_scores(clip: Clip, views: Sequence[View]) -> list[Scores]:
     """`clip_image`: with the reference. `clip_text`: with the target's caption. `clip_direction`: between the way from
     source to result and that from caption to caption, of embeddings of length one (InstructPix2Pix, 2211.09800).
     """
-    before, after, wanted = clip.pictures(view)
-    yield "clip_image", float(after @ wanted)
+    pictures = [picture for view in views for picture in (view.source, view.result, view.reference)]
+    captions = {text for view in views for text in (view.case.source_caption, view.case.target_caption) if text}
+    texts = dict(zip(captions, clip.texts(list(captions)), strict=True)) if captions else {}
+    embedded = clip.pictures(pictures).unflatten(0, (-1, 3))
+    return [_clip_scores_of(view, *three, texts) for view, three in zip(views, embedded, strict=True)]
+
+
+def _clip_scores_of(view: View, before: Tensor, after: Tensor, wanted: Tensor, texts: Mapping[str, Tensor]) -> Scores:
+    """Of one view, by the embeddings (D,) of its source, result and reference, and of all captions."""
+    case = view.case
+    scores: Scores = {"clip_image": float(after @ wanted), "clip_text": None, "clip_direction": None}
     if case.target_caption is None:
-        yield from (("clip_text", None), ("clip_direction", None))
-        return
-    caption = clip.texts([case.target_caption])[0]
-    yield "clip_text", float(after @ caption)
-    if case.source_caption is None:
-        yield "clip_direction", None
-        return
-    ways = (after - before, caption - clip.texts([case.source_caption])[0])
-    is_nowhere = bool((view.source == view.result).all()) or case.source_caption == case.target_caption
-    yield "clip_direction", float("nan") if is_nowhere else float(torch.cosine_similarity(*ways, dim=0))
+        return scores
+    caption = texts[case.target_caption]
+    scores["clip_text"] = float(after @ caption)
+    if case.source_caption is not None:
+        ways = (after - before, caption - texts[case.source_caption])
+        is_nowhere = bool((view.source == view.result).all()) or case.source_caption == case.target_caption
+        scores["clip_direction"] = float("nan") if is_nowhere else float(torch.cosine_similarity(*ways, dim=0))
+    if case.has_target and view.region is None:
+        scores["clip_text_of_target"] = float(wanted @ caption)
+    return scores
 
 
-def _lpips(distance: PerceptualDistance, first: Bytes, second: Bytes) -> float | None:
-    if min(first.shape[:2]) < SMALLEST_LPIPS_SIDE:
+def _lpips(distance: PerceptualDistance, view: View) -> float | None:
+    """One at a time: it looks at every pixel, which fills a device without others."""
+    if min(view.result.shape[:2]) < SMALLEST_LPIPS_SIDE:
         return None
     device = distance.shift.device
-    return float(distance(pixels(first)[None].to(device), pixels(second)[None].to(device)))
+    first, second = (pixels(picture)[None].to(device) for picture in (view.result, view.reference))
+    return float(distance(first, second))
 
 
 def scores_report(rows: Sequence[Row], facts: dict[str, Any]) -> dict[str, Any]:
@@ -246,14 +346,22 @@ def scores_report(rows: Sequence[Row], facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _means(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """By metric: the mean over its items, how many they are, and how many of them are zero for want of a direction."""
+    """By metric: the mean over its items with its interval, how many they are, and how many are undefined or zero."""
     names = dict.fromkeys(name for row in rows for name in row.scores)
+    columns = {name: [row.scores.get(name) for row in rows] for name in names}
+    intervals = mean_intervals(columns, [row.origin or row.id for row in rows])
     means = {}
     for name in names:
-        values = [value for row in rows if (value := row.scores.get(name)) is not None]
         zeros = sum(name in row.zeros for row in rows)
-        mean = fmean(values) if values else None
-        means[name] = {"mean": mean, "items": len(values), "undefined": len(rows) - len(values), "zeros": zeros}
+        found = intervals.get(name, Interval(math.nan, None, None, 0))
+        means[name] = {
+            "mean": found.value if found.n else None,
+            "low": found.low,
+            "high": found.high,
+            "items": found.n,
+            "undefined": len(rows) - found.n,
+            "zeros": zeros,
+        }
     return means
 
 

@@ -86,6 +86,35 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None =
     return Interval(value, low, high, len(values))
 
 
+def mean_intervals(columns: Mapping[str, Sequence[float | None]], clusters: Sequence[Hashable]) -> dict[str, Interval]:
+    """`mean_interval` of many columns at once: every draw of items serves all of them, so that it is as fast as one.
+
+    Args:
+        columns: by name, a value of each item; None where an item has none.
+        clusters: of the items, as for `mean_interval`.
+
+    Returns: by name; columns without any value are left out.
+    """
+    filled = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    kinds = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
+    places = [kinds[cluster] for cluster in clusters]
+    sums, counts = np.zeros((2, len(kinds), len(filled)))  # (clusters, columns)
+    for column, values in enumerate(filled.values()):
+        for place, value in zip(places, values, strict=True):
+            if value is not None:
+                sums[place, column] += value
+                counts[place, column] += 1
+    means = _resampled_columns(sums, counts, np.random.default_rng(SEED))
+    found = {}
+    for column, (name, values) in enumerate(filled.items()):
+        there = [value for value in values if value is not None]
+        ends: tuple[float | None, float | None] = (None, None)
+        if np.count_nonzero(counts[:, column]) > 1:
+            ends = _percentiles(means[~np.isnan(means[:, column]), column])
+        found[name] = Interval(math.fsum(there) / len(there), *ends, len(there))
+    return found
+
+
 def mean_of_means(groups: Mapping[str, Sequence[float]]) -> Interval:
     """Plain mean of the groups' means; values are drawn anew within each group."""
     value = math.fsum(math.fsum(values) / len(values) for values in groups.values()) / len(groups)
@@ -242,6 +271,18 @@ def _resampled_means(sums: Floats, counts: Floats, generator: np.random.Generato
         else:
             drawn = clusters[generator.integers(len(sums), size=(_BATCH, len(sums)))].sum(1)
         means.append(drawn[:, 0] / drawn[:, 1])
+    return np.concatenate(means)
+
+
+def _resampled_columns(sums: Floats, counts: Floats, generator: np.random.Generator) -> Floats:
+    """(RESAMPLES, columns) means of as many clusters, drawn with replacement; NaN where no drawn one has a value."""
+    clusters, means = len(sums), []
+    rows = np.arange(_BATCH)[:, None] * clusters
+    for _ in range(RESAMPLES // _BATCH):
+        drawn = generator.integers(clusters, size=(_BATCH, clusters)) + rows
+        times = np.bincount(drawn.ravel(), minlength=_BATCH * clusters).reshape(_BATCH, clusters).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # 0 / 0
+            means.append((times @ sums) / (times @ counts))
     return np.concatenate(means)
 
 
