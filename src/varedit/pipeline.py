@@ -19,10 +19,11 @@ from torch import Tensor
 from varedit import __version__
 from varedit.candidates import CandidateChoice, Ranker, rank_by_guidance
 from varedit.config import EditorConfig
+from varedit.content_hash import FolderHash, array_sha256
 from varedit.editor import Editor
 from varedit.errors import UsageError
 from varedit.fit import FitMode
-from varedit.hub import find_model
+from varedit.hub import ModelSource, find_model
 from varedit.images import Picture
 from varedit.low_bit import StoredWeights
 from varedit.precision import compute_device, compute_dtype, set_compute_dtype
@@ -58,9 +59,18 @@ class VAREditPipeline:
     One pipeline may serve many calls at once: a call keeps its state to itself.
     """
 
-    def __init__(self, editor: Editor, *, revision: str | None = None) -> None:
+    def __init__(
+        self, editor: Editor, *, origin: ModelSource | None = None, content: FolderHash | None = None
+    ) -> None:
+        """A pipeline around an editor; `from_pretrained` is the usual way to one.
+
+        Args:
+            origin: where the weights came from, if from anywhere.
+            content: the hash of their files, where no commit names them.
+        """
         self.editor = editor
-        self.revision = revision
+        self.origin = origin
+        self._content = content
 
     @classmethod
     def from_pretrained(
@@ -90,6 +100,7 @@ class VAREditPipeline:
         """
         chosen = compute_device(device)
         found = find_model(source, **download)
+        content = FolderHash(found.folder) if found.revision is None else None
         editor = Editor.load(
             found.folder, chosen, compute_dtype(dtype, chosen), weights=weights, offload_text=offload_text
         )
@@ -97,7 +108,7 @@ class VAREditPipeline:
             from varedit.compiled import compile_blocks  # it imports torch's compiler, which takes seconds
 
             compile_blocks(editor.transformer)
-        return cls(editor, revision=found.revision)
+        return cls(editor, origin=found, content=content)
 
     def warm_up(
         self, image: ImageSource | Picture, on_scale: Callable[[int, int], None] = lambda done, total: None
@@ -118,6 +129,18 @@ class VAREditPipeline:
     def config(self) -> EditorConfig:
         """What the checkpoint fixes."""
         return self.editor.config
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """Which weights these are: name on the hub and commit, or else the hash of the model folder's content.
+
+        All are None for a model that was put together in memory.
+        """
+        return {
+            "repository": None if self.origin is None else self.origin.repository,
+            "revision": None if self.origin is None else self.origin.revision,
+            "model_sha256": None if self._content is None else self._content.hexdigest(),
+        }
 
     @property
     def device(self) -> torch.device:
@@ -209,7 +232,7 @@ class VAREditPipeline:
             run.encode()
             for _ in run.scales():
                 pass
-            unfinished |= zip(places, self._unfinished(run, options), strict=True)
+            unfinished |= zip(places, self.unfinished(run, options), strict=True)
         return [unfinished[place] for place in range(len(requests))]
 
     def stream(
@@ -367,8 +390,10 @@ class VAREditPipeline:
         changes = [Image.fromarray(result.change) for result in restored]
         return self._output(run, options, items, [result.rgb for result in restored], changes)
 
-    def _unfinished(self, run: EditRun, options: RunOptions) -> list[Callable[[], EditOutput]]:
-        """Decode a run; what is returned finishes one edit each and holds on to nothing of the model."""
+    def unfinished(self, run: EditRun, options: RunOptions) -> list[Callable[[], EditOutput]]:
+        """Decode a run after its last scale; what is returned finishes one edit each, on any thread, and holds on to
+        nothing of the model.
+        """
         decoded = run.decoded()
         edits = run.in_model_size(decoded, run.unedited() if options.restore else None)
         outputs = [self._output(run, options, [item], [], []) for item in range(len(edits))]
@@ -399,7 +424,7 @@ class VAREditPipeline:
         return {
             "version": __version__,
             "model": self.config.name,
-            "revision": self.revision,
+            **self.identity,
             "instruction": request.instruction,
             "negative_prompt": request.negative,
             "seed": run.seeds[item],
@@ -412,8 +437,26 @@ class VAREditPipeline:
             "fit": options.fit,
             "restore": options.restore,
             "reuse": None if options.reuse is None else dataclasses.asdict(options.reuse),
-            "masked": request.mask is not None,
+            "candidates": options.choice.count,
+            "batch": _batch(run, item, options),
+            "size": [request.picture.width, request.picture.height],
+            "source_sha256": request.picture.sha256,
+            "mask_sha256": None if request.mask is None else array_sha256(request.mask),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "weights": self.editor.weights,
+            "device": self.device.type,
+            "torch": torch.__version__,
         }
+
+
+def _batch(run: EditRun, item: int, options: RunOptions) -> dict[str, Any] | None:
+    """What else a repetition to the last bit needs: products of a batch are rounded otherwise than those of one edit.
+
+    None for a lone edit that was finished from the seed it began with.
+    """
+    if len(run.requests) == options.choice.count == 1:
+        return None
+    return {"seeds": [request.seed for request in run.requests], "place": item}
 
 
 def _finished(edit: InModelSize, output: EditOutput) -> EditOutput:
