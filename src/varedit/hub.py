@@ -17,9 +17,10 @@ _PATTERNS = ["*.json", "*.safetensors", "tokenizer/*", "README.md", "LICENSE*"] 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model folder on disk and, if it came from the hub, the commit it was resolved to."""
+    """A model folder on disk and, if it came from the hub, its name there and the commit it was resolved to."""
 
     folder: Path
+    repository: str | None = None
     revision: str | None = None
 
 
@@ -47,7 +48,7 @@ def find_model(source: str | Path | None, **download: Any) -> ModelSource:
     if not _is_hub_name(str(source)):
         raise ModelError(f"there is no model folder {source}, and it is not a hub name such as owner/name")
     folder = _fetched(str(source), "model", _PATTERNS, download)
-    return ModelSource(folder, folder.name)
+    return ModelSource(folder, str(source), folder.name)
 
 
 def find_dataset(source: str, patterns: Sequence[str]) -> Path:

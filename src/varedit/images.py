@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from varedit.content_hash import array_sha256
 from varedit.errors import ImageError, InputMissing, MissingExtra, VAREditError
 from varedit.file_kinds import READABLE_KINDS, declared_length, is_heif, kind_of
 from varedit.image_arrays import uint8_pixels
@@ -60,6 +62,11 @@ class Picture:
     def height(self) -> int:
         """In pixels."""
         return int(self.rgb.shape[0])
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the pixels, transparency included: the same for every file that holds the same picture."""
+        return array_sha256(self.rgb, self.alpha)
 
     def to_pil(self) -> Image.Image:
         """Return the picture as a Pillow image, RGBA if some of it is transparent."""

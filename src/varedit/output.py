@@ -76,7 +76,8 @@ def save_image(
     Args:
         rgb: (H, W, 3).
         alpha: (H, W), 255 is opaque; JPEG has no transparency and leaves it out.
-        provenance: JSON values about how the picture was made, in the file's metadata; None writes no metadata.
+        provenance: JSON values about how the picture was made, in the file's metadata, to which formats that lose
+            something add their quality; None writes no metadata.
         quality: 1..100, of JPEG, WebP and AVIF; PNG and TIFF lose nothing.
         force: whether an existing file may be replaced.
 
@@ -126,6 +127,8 @@ def encode_image(
     image = Image.fromarray(rgb)
     if alpha is not None and image_format != "JPEG":
         image.putalpha(Image.fromarray(alpha))
+    if provenance is not None and image_format in _LOSSY:
+        provenance = {**provenance, "quality": quality}
     options: dict[str, Any] = {} if provenance is None else metadata_options(provenance, image_format)
     if image_format in _LOSSY:
         options["quality"] = quality

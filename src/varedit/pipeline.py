@@ -59,9 +59,7 @@ class VAREditPipeline:
     One pipeline may serve many calls at once: a call keeps its state to itself.
     """
 
-    def __init__(
-        self, editor: Editor, *, origin: ModelSource | None = None, content: FolderHash | None = None
-    ) -> None:
+    def __init__(self, editor: Editor, *, origin: ModelSource | None = None, content: FolderHash | None = None) -> None:
         """A pipeline around an editor; `from_pretrained` is the usual way to one.
 
         Args:

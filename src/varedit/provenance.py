@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
+from varedit.errors import ImageError
 from varedit.images import file_bytes, opened
 
 _KEY = "varedit"
@@ -69,6 +70,16 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError):  # somebody else's text under our name
         return None
     return provenance if isinstance(provenance, dict) else None
+
+
+def recorded(path: Path) -> dict[str, Any]:
+    """As `read_provenance`, for those who cannot go on without. Raises ImageError "no_provenance" too."""
+    made = read_provenance(path)
+    if made is None:
+        raise ImageError(
+            "no_provenance", f"{path} does not say how it was made; only results that were written with metadata do."
+        )
+    return made
 
 
 def _provenance_text(image: Image.Image) -> str:

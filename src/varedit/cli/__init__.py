@@ -20,6 +20,8 @@ from varedit.cli.terminal import Terminal
 
 COMMANDS = {
     "edit": "varedit.cli.edit",
+    "replay": "varedit.cli.replay",
+    "provenance": "varedit.cli.provenance",
     "info": "varedit.cli.info",
     "convert": "varedit.cli.convert",
     "data": "varedit.cli.data",
