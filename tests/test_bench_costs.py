@@ -42,10 +42,10 @@ def flops(cost: StageCost) -> int:
     return cost.flops + cost.float32_flops
 
 
-@pytest.mark.parametrize("source_residual", [False, True])
+@pytest.mark.parametrize("options", [{}, {"source_residual": True}, {"source_proposal": True}])
 @pytest.mark.parametrize("reference", ["sar", "finest", "full"])
-def test_transformer_counts_are_those_of_what_runs(reference: Reference, source_residual: bool):
-    editor = tiny_editor(tiny_config(reference=reference, source_residual=source_residual))
+def test_transformer_counts_are_those_of_what_runs(reference: Reference, options: dict[str, bool]):
+    editor = tiny_editor(tiny_config(reference=reference, **options))  # type: ignore[arg-type]  # its switches
     schedule, config = editor.layout.schedule, editor.model.config
     text, work = tiny_text((5, 5)), Workload(batch=1, branches=2, words=5, photograph=(1, 1))
     forced = editor.forced(editor.features(2, seed=1), [editor.features(2, seed=2)] * (len(schedule) - 1))

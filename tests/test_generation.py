@@ -79,10 +79,12 @@ def edits(editor: TinyEditor, *settings: SamplingSettings) -> Edits:
 
 
 @pytest.mark.parametrize("reference", ["sar", "finest", "full"])
-@pytest.mark.parametrize("merge, source_residual", [(1, False), (2, False), (2, True)])
-def test_guided_logits_are_those_of_two_teacher_forced_passes(reference, merge, source_residual):
+@pytest.mark.parametrize(
+    "merge, options", [(1, {}), (2, {}), (2, {"source_residual": True}), (2, {"source_proposal": True})]
+)
+def test_guided_logits_are_those_of_two_teacher_forced_passes(reference, merge, options):
     # Also at the scales after the one with guidance exactly 1: there the unconditional branch has run all the same.
-    editor = tiny_editor(tiny_config(reference=reference, merge=merge, source_residual=source_residual))
+    editor = tiny_editor(tiny_config(reference=reference, merge=merge, **options))
     batch = edits(editor, UNEVEN, SamplingSettings(guidance=4.0, temperature=0.7))
     states, guided = batch.run()
     forced = editor.forced(batch.source, [state.features for state in states[:-1]])
@@ -112,9 +114,9 @@ def test_bits_follow_the_draws_and_features_are_their_sum():
 
 
 @pytest.mark.parametrize("reference", ["sar", "finest", "full"])
-@pytest.mark.parametrize("source_residual", [False, True], ids=["plain", "copy path"])
-def test_a_batch_of_unlike_edits_gives_what_each_gives_alone(reference, source_residual):
-    editor = tiny_editor(tiny_config(reference=reference, source_residual=source_residual), SQUARE)
+@pytest.mark.parametrize("options", [{}, {"source_residual": True}, {"source_proposal": True}])
+def test_a_batch_of_unlike_edits_gives_what_each_gives_alone(reference, options):
+    editor = tiny_editor(tiny_config(reference=reference, **options), SQUARE)
     batch = edits(
         editor,
         UNEVEN,

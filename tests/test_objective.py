@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from tests.tiny import SQUARE, WIDE, random
 from varedit.scales import RELEASED_TEMPLATES, ScaleSchedule
 from varedit.training.entropy import bsq_entropy
-from varedit.training.objective import bit_loss, editor_loss, token_weights
+from varedit.training.objective import bit_loss, editor_loss, proposal_loss, token_weights
 from varedit.training.self_correction import draw_flips
 
 
@@ -100,3 +100,11 @@ def test_the_probability_of_a_bit_by_hand():
     z = torch.tensor([[0.01, 0.0, 0.0, 0.0]])  # 4 bits, inverse temperature 50: 4 * 0.01 * 50 / 2 = 1
     zero = bsq_entropy(z, 50.0).average_probability[0, 0].item()
     assert zero == pytest.approx(1 / (1 + math.e))
+
+
+def test_a_proposal_is_as_far_off_as_its_tokens_are_by_hand():
+    difference = torch.zeros(1, 2, 2)
+    proposed = torch.tensor([[[0.6, 0.8], [0.0, 0.0]]])  # one token off by a length of 1, one exact
+    far = (1.0 / 2 / 0.5**2 + 1e-3) ** 0.5  # mean square over 2 channels, in units of the spread 0.5
+    expected = (far + 1e-3**0.5) / 2
+    assert proposal_loss(proposed, difference, torch.tensor(0.5)).item() == pytest.approx(expected, rel=1e-6)

@@ -72,11 +72,9 @@ def test_a_margin_as_wide_as_the_picture_computes_everything_exactly():
 
 
 @pytest.mark.parametrize("reference", ["sar", "finest", "full"])
-@pytest.mark.parametrize("merge, source_residual", [(1, True), (2, False)])
-def test_a_target_that_equals_the_source_is_the_source_and_costs_nothing(
-    reference, merge, source_residual, monkeypatch
-):
-    editor = tiny_editor(tiny_config(reference=reference, merge=merge, source_residual=source_residual), SQUARE)
+@pytest.mark.parametrize("merge, options", [(1, {"source_residual": True}), (1, {"source_proposal": True}), (2, {})])
+def test_a_target_that_equals_the_source_is_the_source_and_costs_nothing(reference, merge, options, monkeypatch):
+    editor = tiny_editor(tiny_config(reference=reference, merge=merge, **options), SQUARE)
     source = editor.features(2, seed=2)
     sums = sums_of(editor, source)
     generation = begun(editor, source, [SHARP, SHARP], reuse=EXACT)
@@ -98,10 +96,10 @@ def test_a_target_that_equals_the_source_is_the_source_and_costs_nothing(
 
 @torch.inference_mode()
 @pytest.mark.parametrize("reference", ["sar", "finest", "full"])
-@pytest.mark.parametrize("merge, source_residual", [(1, False), (2, True)])
-def test_only_the_tokens_of_the_edit_are_computed_with_the_keys_of_what_was_computed(reference, merge, source_residual):
+@pytest.mark.parametrize("merge, options", [(1, {}), (2, {"source_residual": True}), (2, {"source_proposal": True})])
+def test_only_the_tokens_of_the_edit_are_computed_with_the_keys_of_what_was_computed(reference, merge, options):
     # The oracle computes every token, under a mask that hides the keys of those that reuse leaves out.
-    editor = tiny_editor(tiny_config(reference=reference, merge=merge, source_residual=source_residual), SQUARE)
+    editor = tiny_editor(tiny_config(reference=reference, merge=merge, **options), SQUARE)
     source = editor.features(1, seed=3)
     sums = sums_of(editor, source)
     generation = begun(editor, source, [SHARP], reuse=ReuseSettings(first_scale=2, tolerance=0.0, margin=1))
@@ -121,7 +119,7 @@ def test_only_the_tokens_of_the_edit_are_computed_with_the_keys_of_what_was_comp
             left_out = torch.ones(2, editor.lengths[scale], dtype=torch.bool)
             left_out[:, places.index[0]] = False
             cache.hide(left_out)
-        given = residuals if source_residual else None
+        given = residuals if editor.model.copy_path is not None else None
         conditional, unconditional = editor.model.step(tokens if scale else None, cache, given).chunk(2)
         expected = sampler.guided(conditional, unconditional, scale)
         if places is not None:

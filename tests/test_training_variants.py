@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from tests.training_toys import DATA, read_recipe, toy_autoencoder
 from varedit.errors import ConfigError, UsageError
 from varedit.training.batches import DataPosition, items_of
-from varedit.training.editor import EditorTask, train_editor
+from varedit.training.editor import COARSE_SEED, PROPOSAL_SEED, EditorTask, train_editor
 from varedit.training.processes import Processes, plain_attention
 from varedit.training.recipe import EditorTraining
 from varedit.training.run import RunFolder
@@ -115,9 +115,53 @@ def test_a_coarse_step_has_the_loss_of_its_scales_alone(tmp_path):
 
 def test_coarse_steps_come_as_often_as_the_recipe_says_and_follow_from_the_step(tmp_path):
     task = task_of(tmp_path, coarse(0.3, 2))
-    drawn = [task._is_coarse(step) for step in range(600)]
-    assert drawn == [task._is_coarse(step) for step in range(600)]
+    drawn = [task._falls(step, COARSE_SEED, 0.3) for step in range(600)]
+    assert drawn == [task._falls(step, COARSE_SEED, 0.3) for step in range(600)]
     assert 0.24 < sum(drawn) / 600 < 0.36
+
+
+def proposing(share: float) -> list[tuple[str, str]]:
+    return [
+        ("source_residual = true\n", "source_residual = true\nsource_proposal = true\n"),
+        (EXACT[0], f'text_dropout = 0.0\nprecision = "float32"\nproposal_share = {share}\n'),
+    ]
+
+
+def test_what_the_source_proposes_is_learned_in_steps_of_its_own(tmp_path):
+    """The colours of half of the pairs are inverted, and nothing else tells which half but the instruction."""
+    task = task_of(tmp_path, *proposing(1.0))
+    optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-2)
+    left = []
+    with closing(task.batches(DataPosition())) as batches:
+        batch = next(batches)
+    for step in range(25):
+        loss, numbers = task.loss(batch, step)
+        assert numbers.keys() == {"proposal_left"}
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        left.append(numbers["proposal_left"])
+    assert left[0] == pytest.approx(1.0, abs=0.05), "it starts near no change"
+    assert left[-1] < 0.75
+    unused = {name for name, value in task.module.named_parameters() if value.grad is None}
+    assert "transformer.head.weight" in unused and "transformer.blocks.0.feed_forward.widen.weight" not in unused
+
+
+def test_other_steps_teach_the_proposal_through_the_bits(tmp_path):
+    task = task_of(tmp_path, *proposing(0.5))
+    with closing(task.batches(DataPosition())) as batches:
+        batch = next(batches)
+    step = next(step for step in range(20) if not task._falls(step, PROPOSAL_SEED, 0.5))
+    loss, numbers = task.loss(batch, step)
+    loss.backward()
+    copy_path = task.parts.transformer.copy_path
+    assert "accuracy" in numbers and copy_path is not None and copy_path.proposal is not None
+    assert copy_path.proposal.shift.weight.grad is not None and copy_path.proposal.shift.weight.grad.abs().sum() > 0
+
+
+def test_a_recipe_that_trains_a_proposal_needs_a_model_with_one(tmp_path):
+    with pytest.raises(ConfigError, match="sets proposal_share, but its transformer has no source_proposal"):
+        read_recipe(tmp_path, proposing(0.5)[1])
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ from varedit.errors import ConfigError
 from varedit.quantizer import latents_to_tokens
 from varedit.text_features import TextFeatures
 from varedit.transformer.attention import SelfAttention
-from varedit.transformer.model import COPY_SCALE, VAREditTransformer
+from varedit.transformer.copy_path import COPY_SCALE
+from varedit.transformer.model import VAREditTransformer
 
 references = pytest.mark.parametrize("reference", ["sar", "finest", "full"])
 with_or_without_copy_path = pytest.mark.parametrize("source_residual", [False, True], ids=["plain", "copy path"])
@@ -341,10 +342,55 @@ class Answering(nn.Module):
         super().__init__()
         self.answer = answer
 
-    def forward(self, _states: Tensor) -> Tensor:
+    def forward(self, *_inputs: Tensor) -> Tensor:
         return self.answer
 
 
-def test_a_shift_without_a_copy_path_is_refused():
-    with pytest.raises(ConfigError, match="set source_residual"):
-        replace(tiny_config(), residual_shift=True)
+@pytest.mark.parametrize("option", ["residual_shift", "source_proposal"])
+def test_a_part_of_the_copy_path_without_it_is_refused(option):
+    with pytest.raises(ConfigError, match=f"{option} is a part of the copy path; set source_residual"):
+        replace(tiny_config(), **{option: True})
+
+
+def proposing_config(**settings: Any) -> TransformerConfig:
+    return replace(tiny_config(source_proposal=True, **settings), residual_shift=True)
+
+
+@references
+@pytest.mark.parametrize("merge", [1, 2])
+def test_what_the_source_proposes_needs_no_target_and_is_the_same_in_all_passes(reference, merge):
+    editor = tiny_editor(proposing_config(reference=reference, merge=merge))
+    text, forced = tiny_text(), true_inputs(editor)
+    alone = editor.model.propose(forced.source, text, editor.layout)
+    assert editor.model.copy_path is not None and editor.model.copy_path.proposal is not None
+    with outputs_of(editor.model.copy_path.proposal) as proposals:
+        passed, stepped = editor.teacher_forced(forced, text), editor.cached(forced, text)
+    for proposal in proposals:
+        assert_close(proposal, alone, rtol=1e-4, atol=1e-4 * alone.std().item())
+    assert_close(stepped, passed, rtol=1e-4, atol=1e-4 * passed.std().item())
+
+
+def test_a_proposal_is_a_gain_on_the_source_and_a_shift_by_its_last_states():
+    editor = tiny_editor(proposing_config())
+    text, forced = tiny_text(), true_inputs(editor)
+    path = editor.model.copy_path
+    assert path is not None and path.proposal is not None
+    with outputs_of(editor.model.blocks[-1]) as states:
+        proposed = editor.model.propose(forced.source, text, editor.layout)
+    scale, shift = path.proposal.modulation(F.silu(editor.model.read_text(text).pooled)).chunk(2, dim=-1)
+    h = F.layer_norm(states[0], (24,)) * (1 + scale[:, None]) + shift[:, None]
+    assert_close(proposed, path.proposal.gain(h) * forced.source + 1.3 * path.proposal.shift(h), rtol=1e-4, atol=1e-4)
+
+
+def test_a_proposal_that_is_right_gives_the_targets_bits_at_every_scale():
+    editor = tiny_editor(replace(proposing_config(), residual_shift=False))
+    source, target = editor.features(2, seed=20), editor.features(2, seed=21)
+    forced = editor.forced(source, editor.quantizer.encode(target).running[:-1])
+    path = editor.model.copy_path
+    assert path is not None
+    editor.model.head.weight.zero_(), editor.model.head.bias.zero_(), path.strength.fill_(1.0)
+    path.proposal = Answering(latents_to_tokens(target - source, 1))  # type: ignore[assignment]  # as above
+    bits = [latents_to_tokens(each.float(), 1) > 0.5 for each in editor.quantizer.encode(target).bits]
+    text = tiny_text((4, 7))
+    for logits in (editor.teacher_forced(forced, text), editor.cached(forced, text)):
+        assert torch.equal(logits[..., 1] > logits[..., 0], torch.cat(bits, dim=1))

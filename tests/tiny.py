@@ -116,6 +116,7 @@ def tiny_config(
     rotary_layout: RotaryLayout = "exact",
     merge: int = 1,
     source_residual: bool = False,
+    source_proposal: bool = False,
     depth: int = 3,
 ) -> TransformerConfig:
     """Width 24 in 3 heads of 8, 2 pool heads, 6 level rows, up to 9 words."""
@@ -131,7 +132,8 @@ def tiny_config(
         level_rows=6,
         reference=reference,
         rotary_layout=rotary_layout,
-        source_residual=source_residual,
+        source_residual=source_residual or source_proposal,
+        source_proposal=source_proposal,
     )
 
 

@@ -2,8 +2,8 @@
 
 Sizes and switches of the released models: spec "Released configurations". The options that the released weights need
 and sound models do not (`rotary_layout`), and those that small models need and the paper's form lacks
-(`source_residual`, `residual_shift`, `norm`, `stem_patch`, `linear_path`, `step_sizes`), are fields here and nowhere
-else.
+(`source_residual`, `residual_shift`, `source_proposal`, `norm`, `stem_patch`, `linear_path`, `step_sizes`), are fields
+here and nowhere else.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ class TransformerConfig(ConfigSection):
     rotary_layout: RotaryLayout = "exact"
     source_residual: bool = False
     residual_shift: bool = False  # the copy path learns how far the target lies from the source, too
+    source_proposal: bool = False  # the source's own states tell that distance first, once for all scales
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -137,8 +138,9 @@ class TransformerConfig(ConfigSection):
             raise ConfigError(f"depth is {self.depth}; at most {MAX_DEPTH} blocks are supported")
         if self.head_width % 4:
             raise ConfigError(f"the head width (width / num_heads = {self.head_width}) must be a multiple of 4")
-        if self.residual_shift and not self.source_residual:
-            raise ConfigError("residual_shift is a part of the copy path; set source_residual to true with it")
+        for name in ("residual_shift", "source_proposal"):
+            if getattr(self, name) and not self.source_residual:
+                raise ConfigError(f"{name} is a part of the copy path; set source_residual to true with it")
         if self.reference == "full" and self.rotary_layout != "exact":
             raise ConfigError('reference "full" has no released rotary layout; set rotary_layout to "exact"')
 

@@ -115,6 +115,9 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
     rows = transformer.depth * (source + work.words)
     block_weights = transformer.depth * (_block_weights(transformer) + 2 * width**2)
     float32_weights = reading_weights + width * transformer.token_bits
+    if transformer.source_proposal:  # a gain and a shift of each of the finest tokens
+        reading += 2 * schedule.lengths[-1] * 2 * width * transformer.token_bits + 4 * width**2
+        float32_weights += 2 * width * transformer.token_bits + 2 * width**2
     return StageCost(
         flops=items * transformer.depth * block,
         float32_flops=items * (reading + 2 * source * transformer.token_bits * width),

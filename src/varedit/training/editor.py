@@ -15,20 +15,23 @@ import torch
 from torch import Tensor, nn
 
 from varedit.editor import Editor
+from varedit.quantizer import latents_to_tokens
 from varedit.scales import Template
 from varedit.training.batches import Batches, DataPosition, PairSource, StepBatch, pair_batch, training_batches
 from varedit.training.editor_validation import VALIDATION_PAIRS, EditorValidation, accuracies
 from varedit.training.initialisation import check_initial, initial_autoencoder, initial_parts
 from varedit.training.loop import Metrics, OnStep, Trained, train
 from varedit.training.lora import add_adapters, save_adapters
-from varedit.training.objective import bit_loss, editor_loss, token_weights
+from varedit.training.objective import bit_loss, editor_loss, proposal_loss, token_weights
 from varedit.training.processes import Processes
 from varedit.training.recipe import Recipe
 from varedit.training.run import RunFolder, step_generator
 from varedit.training.self_correction import draw_flips
 from varedit.training.teacher_forcing import Frame, teacher_forced
+from varedit.transformer.reference import source_tokens
 
 COARSE_SEED = 5  # added to the recipe's seed for the draw of coarse steps
+PROPOSAL_SEED = 7  # the same for steps of the proposal alone
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,18 @@ class EditorTask:
         return training_batches(self.recipe, self.data.train, self.settings, position)
 
     def loss(self, batch: StepBatch, step: int) -> tuple[Tensor, Metrics]:
-        """Weighted cross-entropy, and the accuracies of the batch."""
+        """Weighted cross-entropy, and the accuracies of the batch; or, in its steps, the loss of the proposal."""
         device = batch.sources.device
         frame = self.frame(batch.template)
         flips, dropped = self._drawn(batch, frame, step, device)
-        if self._is_coarse(step):
-            frame = frame.coarsest(min(self.settings.coarse_scales or 1, len(frame.layout.schedule)))
         with torch.no_grad():
             source, target = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
-            forced = teacher_forced(source, target, frame, flips)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+        if self._falls(step, PROPOSAL_SEED, self.settings.proposal_share):
+            return self._proposal_loss(source, target, batch.instructions, frame, dropped)
+        if self._falls(step, COARSE_SEED, self.settings.coarse_share):
+            frame = frame.coarsest(min(self.settings.coarse_scales or 1, len(frame.layout.schedule)))
+        forced = teacher_forced(source, target, frame, flips)
+        with self._autocast(device):
             logits = self.parts.logits(
                 forced,
                 batch.instructions,
@@ -126,6 +131,23 @@ class EditorTask:
         losses = bit_loss(logits, forced.labels) * weights
         loss = editor_loss(losses.mean(dim=2), token_weights(frame.layout.schedule, "by_scale"))
         return loss, accuracies(logits, forced, frame.layout.schedule)
+
+    def _proposal_loss(
+        self, source: Tensor, target: Tensor, instructions: list[str], frame: Frame, dropped: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """The distance of the proposal, and what is left of it over that of no change."""
+        with torch.no_grad():
+            tokens = source_tokens(source, frame.quantizer, frame.layout, frame.merge)
+            difference = latents_to_tokens(target - source, frame.merge)
+        with self._autocast(source.device):
+            proposed = self.parts.proposal(tokens, instructions, frame.layout, dropped)
+        copy_path = self.parts.transformer.copy_path
+        assert copy_path is not None, "a model with a proposal has a copy path"
+        loss, still = (proposal_loss(each, difference, copy_path.spread) for each in (proposed, 0 * difference))
+        return loss, {"proposal_left": loss.item() / still.item()}
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
     def validate(self, weights: dict[str, Tensor], step: int) -> Metrics:
         """See `loop.Task`."""
@@ -147,10 +169,9 @@ class EditorTask:
     def _frame(self, template: Template) -> Frame:
         return Frame.of(self.recipe.editor, template, self.processes.device)
 
-    def _is_coarse(self, step: int) -> bool:
-        """Whether a step trains the coarsest scales alone."""
-        drawn = torch.rand((), generator=step_generator(self.recipe.seed + COARSE_SEED, step))
-        return drawn.item() < self.settings.coarse_share
+    def _falls(self, step: int, seed: int, share: float) -> bool:
+        """Whether a step is among some share of them, by a draw of its own."""
+        return torch.rand((), generator=step_generator(self.recipe.seed + seed, step)).item() < share
 
     def _drawn(self, batch: StepBatch, frame: Frame, step: int, device: torch.device) -> tuple[list[Tensor], Tensor]:
         """Flips and dropped instructions of these items, out of those drawn for the whole step."""

@@ -66,12 +66,7 @@ class EditorParts:
         gradient_checkpointing: bool = False,
     ) -> Tensor:
         """Logits (B, L, token bits, 2); items that are dropped (B,) bool get the null text."""
-        with nullcontext() if self.module.text_encoder is not None else torch.no_grad():
-            text: TextFeatures = self.text_encoder(self.text_encoder.tokenize(instructions))
-        if dropped is not None:
-            null = self.transformer.unconditional_text(text.lengths)
-            features = torch.where(dropped[:, None, None], null.features, text.features)
-            text = TextFeatures(features, text.lengths)
+        text = self._text(instructions, dropped)
         residuals = forced.residuals if self.transformer.copy_path is not None else None
         logits: Tensor = self.transformer(
             forced.source,
@@ -82,3 +77,15 @@ class EditorParts:
             gradient_checkpointing=gradient_checkpointing,
         )
         return logits
+
+    def proposal(self, source: Tensor, instructions: list[str], layout: SequenceLayout, dropped: Tensor) -> Tensor:
+        """What source tokens (B, S, token bits) propose: (B, S, token bits) float32."""
+        return self.transformer.propose(source, self._text(instructions, dropped), layout)
+
+    def _text(self, instructions: list[str], dropped: Tensor | None) -> TextFeatures:
+        with nullcontext() if self.module.text_encoder is not None else torch.no_grad():
+            text: TextFeatures = self.text_encoder(self.text_encoder.tokenize(instructions))
+        if dropped is None:
+            return text
+        null = self.transformer.unconditional_text(text.lengths)
+        return TextFeatures(torch.where(dropped[:, None, None], null.features, text.features), text.lengths)

@@ -146,8 +146,9 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
     null_spread = NULL_TEXT_SPREAD / config.text_channels**0.5
     transformer.null_text.normal_(std=null_spread, generator=generator)
     transformer.head.weight.mul_(HEAD_SHARE)
-    if transformer.copy_path is not None and transformer.copy_path.shift is not None:
-        transformer.copy_path.shift.weight.mul_(HEAD_SHARE)
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.Linear) and name.startswith("copy_path.") and name.endswith(("shift", "gain")):
+            module.weight.mul_(HEAD_SHARE)
     for block in transformer.blocks:
         assert isinstance(block, Block)
         for last in (block.attention.project, block.cross_attention.project, block.feed_forward.narrow):

@@ -1,4 +1,6 @@
-"""The editor's loss: cross-entropy of every bit of every target token (spec "Training"; paper section 3.1)."""
+"""The editor's losses: cross-entropy of every bit of every target token (spec "Training"; paper section 3.1), and the
+distance of what the source proposes, for models with `source_proposal`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varedit.scales import ScaleSchedule
+
+SMALLEST_ERROR = 1e-3  # mean square per channel over the features' variance; below it the distance is a parabola
 
 
 def bit_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -35,3 +39,17 @@ def token_weights(schedule: ScaleSchedule, kind: Literal["uniform", "by_scale"])
 def editor_loss(token_losses: Tensor, weights: Tensor) -> Tensor:
     """Mean over the batch of the weighted sum over tokens, from losses (B, L) and weights (L,)."""
     return (token_losses * weights.to(token_losses.device)).sum(dim=1).mean()
+
+
+def proposal_loss(proposed: Tensor, difference: Tensor, spread: Tensor) -> Tensor:
+    """Mean distance of proposed from true differences, token by token, over the spread of the features.
+
+    The distance of a token is Euclidean over its channels, so most tokens, which an edit leaves alone, are drawn to
+    exactly no change, and one that is far off does not outweigh all others.
+
+    Args:
+        proposed, difference: (B, S, token bits).
+        spread: standard deviation of the features.
+    """
+    errors = ((proposed - difference) / spread).square().mean(dim=-1)
+    return (errors + SMALLEST_ERROR).sqrt().mean()

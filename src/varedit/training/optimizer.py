@@ -31,6 +31,7 @@ OUTER = (
     "copy_path.embed.weight",
     "head.weight",
     "gate.weight",
+    "gain.weight",
     "shift.weight",
     "shared.weight",
     "embed_tokens.weight",

@@ -121,6 +121,7 @@ class EditorTraining(OptimizerSettings):
     fade_steps: int | None = None  # over which that weight falls to 1; None: half of the steps
     coarse_share: float = 0.0  # of the steps that train the coarsest scales alone, which cost less and decide the edit
     coarse_scales: int | None = None  # how many these are
+    proposal_share: float = 0.0  # of the steps that train the source's proposal alone (`source_proposal`)
     initial_kind: Literal["scratch", "infinity", "editor"] = "scratch"  # what the first weights are, see `initial`
     initial: str | None = None  # an Infinity checkpoint (file or sharded folder), or the folder of an editor
     initial_gain: float = 1.0  # of the residual branches from scratch, see `initialisation`
@@ -140,10 +141,17 @@ class EditorTraining(OptimizerSettings):
                 f"coarse_share is {self.coarse_share} and coarse_scales is {self.coarse_scales}: give both, the share "
                 "at most 1, or neither"
             )
+        if self.proposal_share > 1.0:
+            raise ConfigError(f"proposal_share is {self.proposal_share}; it is a share of the steps, at most 1")
         if self.initial is not None and not isinstance(self.initial, str):
             raise ConfigError(f"initial must be a path, not {self.initial!r}")
         if self.lora is not None and self.initial_kind != "editor":
             raise ConfigError(f'lora adapts a trained editor: set initial_kind to "editor", not "{self.initial_kind}"')
+
+    @property
+    def some_rest(self) -> bool:
+        """The target's own weights rest while the source's proposal is trained."""
+        return self.proposal_share > 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -221,6 +229,8 @@ class Recipe:
             )
         except KeyError as error:
             raise ConfigError(f"{path} lacks the section or value {error}") from error
+        if recipe.editor_training.proposal_share and not recipe.editor.transformer.source_proposal:
+            raise ConfigError(f"{path} sets proposal_share, but its transformer has no source_proposal")
         unknown = set(recipe.template_weights) - {template.name for template in recipe.editor.templates.templates}
         if unknown:
             raise ConfigError(f"{path} weights templates that the schedule does not have: {', '.join(sorted(unknown))}")

@@ -82,6 +82,7 @@ class EditCache:
         layers: one entry per block.
         pooled: (B, D) the instruction as one vector, which also is the start token.
         head_modulation: (B, 2, D) scale and shift before the head.
+        proposal: (B, S, token bits) what the source proposes of the target, for models with `source_proposal`.
         next_scale: the scale that the next step computes, counted from 0.
         filled: target rows in use.
         seen: (B, 1, 1, S + L) false at rows that belong to no token of an item; None while there are none such.
@@ -91,6 +92,7 @@ class EditCache:
     layers: list[LayerCache]
     pooled: Tensor
     head_modulation: Tensor
+    proposal: Tensor | None = None
     next_scale: int = 0
     filled: int = 0
     seen: Tensor | None = None
@@ -112,6 +114,7 @@ class EditCache:
             layers=[layer.taken(items, size + self.filled, capacity) for layer in self.layers],
             pooled=self.pooled[items],
             head_modulation=self.head_modulation[items],
+            proposal=_taken(self.proposal, items),
             next_scale=self.next_scale,
             filled=self.filled,
             seen=_taken(self.seen, items),

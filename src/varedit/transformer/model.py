@@ -19,13 +19,9 @@ from varedit.config import TransformerConfig
 from varedit.text_features import TextFeatures
 from varedit.transformer.attention import TextPool
 from varedit.transformer.block import Block, Modulation, TextContext, TextKeysValues, modulated_norm
-from varedit.transformer.cache import EditCache, LayerCache, attend_teacher_forced
+from varedit.transformer.cache import EditCache, LayerCache, attend_source_groups, attend_teacher_forced
+from varedit.transformer.copy_path import CopyPath
 from varedit.transformer.reference import SequenceLayout
-
-COPY_SCALE = 4.0  # initial weight of the copy path, in logits
-COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
-COPY_OPENNESS = 2.0  # initial gate, before the sigmoid
-SHIFTED_SCALE = 1.5  # initial weight where the path learns a shift: its votes are not bounded by one
 
 
 class VAREditTransformer(nn.Module):
@@ -84,7 +80,27 @@ class VAREditTransformer(nn.Module):
             attend = partial(attend_teacher_forced, layout=layout, layer=index)
             run = _recomputed(block) if gradient_checkpointing else block.in_context
             x = run(x, shared, context, layout.rotary, attend)
+        proposal = self._proposal(x, context.pooled, source, layout)
+        if proposal is not None:
+            scales = range(len(layout.schedule))
+            residuals = _required(residuals) + torch.cat([layout.averaged(proposal, scale) for scale in scales], dim=1)
         return self._logits(x[:, layout.num_source :], self._head_modulation(context), residuals, levels)
+
+    def propose(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> Tensor:
+        """What the source proposes of the target, which is not needed: see `copy_path.SourceProposal`.
+
+        Args: as for `prefill`, by a model with `source_proposal`.
+
+        Returns: (B, S, token bits) float32 on the finest grid, how far the target's features lie from the source's.
+        """
+        context = self.read_text(text)
+        shared, rotary = self._shared_modulation(context), layout.rotary.rows(0, layout.num_source)
+        x = self._embed_source(source, layout)
+        for block in self._blocks():
+            x = block.in_context(x, shared, context, rotary, partial(attend_source_groups, layout=layout))
+        proposal = self._proposal(x, context.pooled, source, layout)
+        assert proposal is not None, "the model has source_proposal"
+        return proposal
 
     def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
         """Run the source (B, S, token bits) through all blocks and make the cache that `step` reads."""
@@ -97,7 +113,8 @@ class VAREditTransformer(nn.Module):
             layer = self._layer_cache(block, block.read_text(context), block.modulate(shared), layout, index, len(x))
             x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_source, layout=layout))
             layers.append(layer)
-        return EditCache(layout, layers, context.pooled, self._head_modulation(context))
+        proposal = self._proposal(x, context.pooled, source, layout)
+        return EditCache(layout, layers, context.pooled, self._head_modulation(context), proposal)
 
     def step(
         self, inputs: Tensor | None, cache: EditCache, residuals: Tensor | None = None, places: Tensor | None = None
@@ -124,6 +141,11 @@ class VAREditTransformer(nn.Module):
         for index, (block, layer) in enumerate(zip(self._blocks(), cache.layers, strict=True)):
             x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_scale, cache=cache, layer=index))
         cache.advance(x.shape[1])
+        if cache.proposal is not None:
+            proposal = layout.averaged(cache.proposal, scale)
+            if places is not None:
+                proposal = torch.take_along_dim(proposal, places.unsqueeze(-1), dim=1)
+            residuals = _required(residuals) + proposal
         return self._logits(x, cache.head_modulation, residuals, levels)
 
     def unconditional_text(self, lengths: tuple[int, ...]) -> TextFeatures:
@@ -148,6 +170,13 @@ class VAREditTransformer(nn.Module):
         levels = torch.tensor(layout.source_levels, device=source.device).repeat_interleave(lengths)
         embedded: Tensor = self.token_embed(source) + self.level_embed(levels)
         return embedded
+
+    def _proposal(self, x: Tensor, pooled: Tensor, source: Tensor, layout: SequenceLayout) -> Tensor | None:
+        """How far the target lies from the source's finest tokens, from their states in (B, S and more, D)."""
+        if self.copy_path is None:
+            return None
+        h, w = layout.source_grids[0]
+        return self.copy_path.proposed(x[:, : h * w], pooled, source[:, : h * w])
 
     def _place_target(self, tokens: Tensor, levels: Tensor, residuals: Tensor | None) -> Tensor:
         placed: Tensor = tokens + self.level_embed(levels)
@@ -197,40 +226,6 @@ class VAREditTransformer(nn.Module):
         if layout.is_aligned(index):
             layer.source_keys, layer.source_values = buffer(layout.num_source), buffer(layout.num_source)
         return layer
-
-
-class CopyPath(nn.Module):
-    """What small models add to the paper's form (`source_residual`): a standing proposal to reproduce the source.
-
-    Each target token is told what the source still has over the sum so far, and the bits start out as the sign of
-    that residual; a gate per bit learns where to depart from it. The proposal also mends the model's own earlier
-    errors, since the residual is taken from the sum that was really produced.
-
-    With `residual_shift` the path learns, for every token and channel, how far the target's features lie from the
-    source's, and proposes the sign of what the *target* still has over the sum. One answer then serves all scales,
-    however fine their codes are; without it the model must do this arithmetic anew in each bit's logits.
-    """
-
-    spread: Tensor
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.embed = nn.Linear(config.token_bits, config.width, bias=False)
-        self.gate = nn.Linear(config.width, config.token_bits)
-        self.shift = nn.Linear(config.width, config.token_bits) if config.residual_shift else None
-        scale = COPY_SCALE if self.shift is None else SHIFTED_SCALE
-        self.strength = nn.Parameter(torch.full((config.level_rows,), scale))
-        self.register_buffer("spread", torch.ones(()))  # standard deviation of the autoencoder's features
-
-    def logits(self, h: Tensor, residuals: Tensor, levels: Tensor) -> Tensor:
-        """(B, L, token bits, 2): for and against bit 1, from states (B, L, D) and residuals (B, L, token bits)."""
-        opened = torch.sigmoid(self.gate(h) + COPY_OPENNESS) * self.strength[levels].unsqueeze(-1)
-        wanted = COPY_SHARPNESS * residuals / self.spread
-        if self.shift is None:
-            vote = opened * torch.tanh(wanted) / 2
-        else:  # a function that never saturates, so that a shift that is far off still learns
-            vote = opened * torch.asinh(wanted + COPY_SHARPNESS * self.shift(h)) / 2
-        return torch.stack((-vote, vote), dim=-1)
 
 
 def _recomputed(block: Block) -> Callable[..., Tensor]:

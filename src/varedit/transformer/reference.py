@@ -86,13 +86,18 @@ class SequenceLayout:
 
         Keys are averaged after normalisation and rotation, and not normalised again.
         """
+        merged = source.transpose(1, 2).flatten(2)  # (B, S, N * E)
+        heads: Tensor = self.averaged(merged, scale).unflatten(2, (source.shape[1], -1))
+        return heads.transpose(1, 2)
+
+    def averaged(self, tokens: Tensor, scale: int) -> Tensor:
+        """Tokens (B, S, channels) of the finest source grid, averaged down to the grid of a scale."""
         grid, finest = self.schedule.grids[scale], self.source_grids[0]
         if grid == finest:
-            return source
-        maps = source.transpose(2, 3).flatten(1, 2).unflatten(2, finest)  # (B, N * E, h_K, w_K)
+            return tokens
+        maps = tokens.transpose(1, 2).unflatten(2, finest)  # (B, channels, h_K, w_K)
         averaged: Tensor = F.adaptive_avg_pool2d(maps, grid).flatten(2)
-        heads: Tensor = averaged.unflatten(1, (source.shape[1], -1))
-        return heads.transpose(2, 3)
+        return averaged.transpose(1, 2)
 
 
 def sequence_layout(

@@ -1,0 +1,91 @@
+"""What small models add to the paper's form: a standing proposal for every bit, made of the source.
+
+Options of the config, all off for models that follow the paper: `source_residual`, and on top of it `residual_shift`
+and `source_proposal`.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from varedit.config import TransformerConfig
+
+COPY_SCALE = 4.0  # initial weight of the copy path, in logits
+COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
+COPY_OPENNESS = 2.0  # initial gate, before the sigmoid
+SHIFTED_SCALE = 1.5  # initial weight where the path learns a shift: its votes are not bounded by one
+
+
+class CopyPath(nn.Module):
+    """A proposal to reproduce the source (`source_residual`), or the source as it is to become.
+
+    Each target token is told what the source still has over the sum so far, and the bits start out as the sign of
+    that residual; a gate per bit learns where to depart from it. The proposal also mends the model's own earlier
+    errors, since the residual is taken from the sum that was really produced.
+
+    With `residual_shift` the path learns, for every token and channel, how far the target's features lie from the
+    source's, and proposes the sign of what the *target* still has over the sum. One answer then serves all scales,
+    however fine their codes are; without it the model must do this arithmetic anew in each bit's logits.
+
+    With `source_proposal` the source's own last states tell that distance first, once for all scales; see
+    `SourceProposal`.
+    """
+
+    spread: Tensor
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.embed = nn.Linear(config.token_bits, config.width, bias=False)
+        self.gate = nn.Linear(config.width, config.token_bits)
+        self.shift = nn.Linear(config.width, config.token_bits) if config.residual_shift else None
+        self.proposal = SourceProposal(config) if config.source_proposal else None
+        scale = COPY_SCALE if self.shift is None else SHIFTED_SCALE
+        self.strength = nn.Parameter(torch.full((config.level_rows,), scale))
+        self.register_buffer("spread", torch.ones(()))  # standard deviation of the autoencoder's features
+
+    def logits(self, h: Tensor, residuals: Tensor, levels: Tensor) -> Tensor:
+        """(B, L, token bits, 2): for and against bit 1, from states (B, L, D) and residuals (B, L, token bits)."""
+        opened = torch.sigmoid(self.gate(h) + COPY_OPENNESS) * self.strength[levels].unsqueeze(-1)
+        wanted = COPY_SHARPNESS * residuals / self.spread
+        if self.shift is None:
+            vote = opened * torch.tanh(wanted) / 2
+        else:  # a function that never saturates, so that a shift that is far off still learns
+            vote = opened * torch.asinh(wanted + COPY_SHARPNESS * self.shift(h)) / 2
+        return torch.stack((-vote, vote), dim=-1)
+
+    def proposed(self, states: Tensor, pooled: Tensor, source: Tensor) -> Tensor | None:
+        """How far the target lies from each source token; None without `source_proposal`. See `SourceProposal`."""
+        return None if self.proposal is None else self.proposal(states, pooled, source, self.spread)
+
+
+class SourceProposal(nn.Module):
+    """How far the target's features lie from the source's, told by the source's own last states.
+
+    The source runs through all blocks and reads the instruction on its way, so its states know what is to become of
+    each place. A gain on the features and a shift make the difference: tones and colours are nearly a matter of gains,
+    new content one of shifts. It needs no target, so it can be trained without one, at a quarter of the tokens; target
+    tokens then begin with what remains to be said.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.eps = config.norm_eps
+        self.modulation = nn.Linear(config.width, 2 * config.width)
+        self.gain = nn.Linear(config.width, config.token_bits)
+        self.shift = nn.Linear(config.width, config.token_bits)
+
+    def forward(self, states: Tensor, pooled: Tensor, source: Tensor, spread: Tensor) -> Tensor:
+        """The difference (B, S, token bits) float32.
+
+        Args:
+            states: (B, S, D), out of the last block, of the source's finest tokens.
+            pooled: (B, D), the instruction.
+            source: (B, S, token bits), those tokens themselves.
+            spread: standard deviation of the features, the unit of the shift.
+        """
+        scale, shift = self.modulation(F.silu(pooled)).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
+        h = F.layer_norm(states.float(), states.shape[-1:], eps=self.eps) * (1 + scale) + shift
+        difference: Tensor = self.shift(h).float() * spread + self.gain(h).float() * source
+        return difference
