@@ -6,6 +6,7 @@ event loop in the test's thread, so asynchronous code is tested in another modul
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,13 +45,14 @@ def running_chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def watched_page(browser: Browser, **options: Any) -> Iterator[Page]:
+def watched_page(browser: Browser, *, forgiven: str | None = None, **options: Any) -> Iterator[Page]:
     """A page in a context of its own, with no cookies from before.
 
     Fails the test at the end if the page wrote an error or a warning to its console, raised one, or asked another
     machine for anything.
 
     Args:
+        forgiven: a regular expression of complaints that the test itself provokes.
         options: of Playwright's `Browser.new_context`: viewport, color_scheme, has_touch, reduced_motion.
     """
     complaints: list[str] = []
@@ -64,7 +66,8 @@ def watched_page(browser: Browser, **options: Any) -> Iterator[Page]:
         yield page
     finally:
         context.close()
-    assert not complaints, complaints
+    unforgiven = [said for said in complaints if forgiven is None or not re.search(forgiven, said)]
+    assert not unforgiven, unforgiven
 
 
 def sideways_scroll(page: Page) -> int:

@@ -12,6 +12,7 @@ from varedit.cli.eval_judge import judge
 from varedit.cli.eval_raters import agreement, compare
 from varedit.cli.eval_run import run
 from varedit.cli.eval_score import score
+from varedit.cli.eval_study import study
 from varedit.cli.request import device_option, drawing_options, measured_model_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
@@ -38,6 +39,7 @@ eval.add_command(score)
 eval.add_command(judge)
 eval.add_command(agreement)
 eval.add_command(compare)
+eval.add_command(study)
 
 
 @eval.command()
