@@ -10,6 +10,7 @@ import click
 
 from varedit.cli.eval_judge import judge
 from varedit.cli.eval_raters import agreement, compare
+from varedit.cli.eval_report import report
 from varedit.cli.eval_run import run
 from varedit.cli.eval_score import score
 from varedit.cli.eval_study import study
@@ -39,6 +40,7 @@ eval.add_command(score)
 eval.add_command(judge)
 eval.add_command(agreement)
 eval.add_command(compare)
+eval.add_command(report)
 eval.add_command(study)
 
 

@@ -6,12 +6,12 @@ SVG as text, in the page's own colour of text; a file of its own needs a backgro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 import numpy as np
 
 from varedit.evaluation.attention import EditAttention, ScaleAttention
 from varedit.evaluation.attention_pictures import heat_colours
+from varedit.evaluation.svg import box, drawing, text
 
 PANEL_WIDTH, PANEL_HEIGHT, COLUMNS = 240, 170, 4  # pixels, and panels in a row
 LEFT, TOP, BOTTOM = 44, 24, 34  # pixels around what a panel plots
@@ -56,7 +56,7 @@ def _share_panel(scales: Sequence[ScaleAttention], colours: dict[int, str]) -> s
         for colour, share in (*parts, (EARLIER, max(0.0, earlier)), (OWN, each.own_share)):
             height = share * _plot_height()
             y = TOP + _plot_height() - base - height
-            bars.append(_box(LEFT + place * step + 2, y, step - 4, height, colour, f"{100 * share:.1f} %"))
+            bars.append(box(LEFT + place * step + 2, y, step - 4, height, colour, f"{100 * share:.1f} %"))
             base += height
     return _axes(len(scales), "100 %") + "".join(bars)
 
@@ -66,20 +66,16 @@ def _chart(title: str, panels: Sequence[str], legend: Sequence[tuple[str, str]],
     rows = -(-len(panels) // columns)
     drawn = [
         f'<g transform="translate({index % columns * PANEL_WIDTH} {index // columns * PANEL_HEIGHT})">'
-        f"{_text(LEFT, 15, f'layer {index + 1}', bold=True)}{panel}</g>"
+        f"{text(LEFT, 15, f'layer {index + 1}', bold=True)}{panel}</g>"
         for index, panel in enumerate(panels)
     ]
     keys = [
         f'<g transform="translate({LEFT + place % 2 * PANEL_WIDTH} {rows * PANEL_HEIGHT + place // 2 * 18})">'
-        f"{_box(0, 0, 12, 12, colour)}{_text(18, 11, name)}</g>"
+        f"{box(0, 0, 12, 12, colour)}{text(18, 11, name)}</g>"
         for place, (colour, name) in enumerate(legend)
     ]
     width, height = max(2, columns) * PANEL_WIDTH, rows * PANEL_HEIGHT + -(-len(legend) // 2) * 18 + 4
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'style="background: {background}" role="img" fill="currentColor" font-family="system-ui, sans-serif" '
-        f'font-size="11"><title>{escape(title)}</title>{"".join(drawn)}{"".join(keys)}</svg>'
-    )
+    return drawing(title, "".join(drawn) + "".join(keys), width, height, background=background)
 
 
 def _axes(count: int, top: str) -> str:
@@ -88,11 +84,11 @@ def _axes(count: int, top: str) -> str:
     line = f'<path d="M{LEFT} {TOP}V{floor}H{right:.1f}" fill="none" stroke="currentColor"/>'
     every = -(-count // 14)  # numbers that have room
     numbers = [
-        _text(LEFT + (place + 0.5) * _step(count), floor + 13, str(place + 1), "middle")
+        text(LEFT + (place + 0.5) * _step(count), floor + 13, str(place + 1), "middle")
         for place in range(0, count, every)
     ]
-    ends = _text(LEFT - 4, TOP + 8, top, "end") + _text(LEFT - 4, floor, "0", "end")
-    return line + "".join(numbers) + ends + _text(LEFT, floor + 26, "target scale")
+    ends = text(LEFT - 4, TOP + 8, top, "end") + text(LEFT - 4, floor, "0", "end")
+    return line + "".join(numbers) + ends + text(LEFT, floor + 26, "target scale")
 
 
 def _line(values: Sequence[float], top: float, colour: str, dashes: str) -> str:
@@ -103,17 +99,6 @@ def _line(values: Sequence[float], top: float, colour: str, dashes: str) -> str:
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
     dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.5" fill="{colour}"/>' for x, y in places)
     return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>{dots}'
-
-
-def _box(x: float, y: float, width: float, height: float, colour: str, told: str = "") -> str:
-    title = f"<title>{escape(told)}</title>" if told else ""
-    size = f'width="{width:.1f}" height="{height:.1f}"'
-    return f'<rect x="{x:.1f}" y="{y:.1f}" {size} fill="{colour}">{title}</rect>'
-
-
-def _text(x: float, y: float, words: str, anchor: str = "start", *, bold: bool = False) -> str:
-    weight = ' font-weight="bold"' if bold else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{weight}>{escape(words)}</text>'
 
 
 def _step(count: int) -> float:

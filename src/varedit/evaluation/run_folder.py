@@ -7,6 +7,7 @@ DIR/
   pictures/           sources, targets and masks
   results/ID.png      what an editor made of item ID; .jpg, .jpeg and .webp do as well
   editor.json         how the results were made, where `varedit eval run` made them
+  scores.json         what `varedit eval score` measured, and scores.jsonl, an item a line
 ```
 
 Nothing here knows who made the results: those of any editor are measured alike.
@@ -23,6 +24,7 @@ from typing import Any
 from varedit.errors import InputMissing
 
 BENCHMARK, ITEMS, EDITOR = "benchmark.json", "items.jsonl", "editor.json"
+SCORES, SCORE_ROWS = "scores.json", "scores.jsonl"
 PICTURES, RESULTS = "pictures", "results"
 RESULT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 

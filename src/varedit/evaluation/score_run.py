@@ -15,12 +15,11 @@ from rich.table import Table
 from varedit import __version__
 from varedit.errors import InputMissing
 from varedit.evaluation.backbones import Clip, Dino
+from varedit.evaluation.metric_names import INSIDE, OUTSIDE, metric_digits, whole_name
 from varedit.evaluation.run_folder import RunFolder
 from varedit.evaluation.scorer import Networks, OnProgress, score_run, scores_report, write_scores
 from varedit.perceptual import BackboneName, load_perceptual
 from varedit.precision import compute_device
-
-DECIBELS = ("psnr", "psnr_inside", "psnr_outside", "unedited_psnr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,13 +79,11 @@ def score_table(report: Mapping[str, Any]) -> Table:
     for title in ("metric", "n", "whole", "inside", "outside"):
         table.add_column(title, justify="left" if title == "metric" else "right")
     for name, values in report["metrics"].items():
-        if not name.endswith(("_inside", "_outside")):
-            parts = (means.get(f"{name}{suffix}", "") for suffix in ("", "_inside", "_outside"))
+        if name == whole_name(name):
+            parts = (means.get(f"{name}{suffix}", "") for suffix in ("", INSIDE, OUTSIDE))
             table.add_row(name, str(values["items"]), *parts)
     return table
 
 
 def _number(name: str, value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.2f}" if name in DECIBELS else f"{value:.4f}"
+    return "-" if value is None else f"{value:.{metric_digits(name)}f}"

@@ -26,15 +26,14 @@ from varedit.errors import ImageError
 from varedit.evaluation import metrics
 from varedit.evaluation.backbones import Clip, Dino, structure_distances
 from varedit.evaluation.files import write_report
+from varedit.evaluation.metric_names import INSIDE, OUTSIDE
 from varedit.evaluation.metrics import Bytes, Region, blackened, pixels
-from varedit.evaluation.run_folder import RunFolder, RunItem
+from varedit.evaluation.run_folder import SCORE_ROWS, SCORES, RunFolder, RunItem
 from varedit.evaluation.statistics import Interval, mean_intervals
 from varedit.images import load_mask, read_image
 from varedit.perceptual import PerceptualDistance
 
-ROWS, REPORT = "scores.jsonl", "scores.json"
 PIXEL_METRICS = {"l1": metrics.l1, "l2": metrics.l2, "psnr": metrics.psnr, "ssim": metrics.ssim}
-INSIDE, OUTSIDE = "_inside", "_outside"  # of the mask
 BATCH_SIZE = 8  # items whose pictures networks see at a time
 SMALLEST_LPIPS_SIDE = 16  # pixels; what is smaller has nothing left in the last stage
 
@@ -195,8 +194,8 @@ def pixel_scores(case: Case) -> dict[str, float | None]:
         return scores
     outside = ~case.mask
     for name, metric in PIXEL_METRICS.items():
-        scores[f"{name}_inside"] = metric(case.result, case.reference, case.mask)
-        scores[f"{name}_outside"] = metric(case.result, case.source, outside)
+        scores[f"{name}{INSIDE}"] = metric(case.result, case.reference, case.mask)
+        scores[f"{name}{OUTSIDE}"] = metric(case.result, case.source, outside)
     pair = (blackened(case.result, outside), blackened(case.source, outside))
     for name, metric in (("psnr", metrics.psnr), ("ssim", metrics.ssim), ("mse", metrics.l2)):
         scores[f"unedited_{name}"] = metric(*pair) if outside.any() else None
@@ -367,6 +366,6 @@ def _means(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 def write_scores(run: RunFolder, rows: Sequence[Row], report: dict[str, Any]) -> Path:
     """Write scores.jsonl, an item a line, and scores.json; returns the latter. Raises OutputError."""
-    write_report(run.path / ROWS, "".join(json.dumps(vars(row), ensure_ascii=False) + "\n" for row in rows))
-    write_report(run.path / REPORT, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    return run.path / REPORT
+    write_report(run.path / SCORE_ROWS, "".join(json.dumps(vars(row), ensure_ascii=False) + "\n" for row in rows))
+    write_report(run.path / SCORES, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    return run.path / SCORES
