@@ -443,6 +443,7 @@ class VAREditPipeline:
             "precision": str(self.dtype).removeprefix("torch."),
             "weights": self.editor.weights,
             "device": self.device.type,
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,  # they split sums
             "torch": torch.__version__,
         }
 

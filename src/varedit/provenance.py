@@ -21,11 +21,11 @@ _EXIF_IFD = 0x8769
 _USER_COMMENT = 0x9286
 _ASCII = b"ASCII\0\0\0"  # "UNICODE\0" would leave open in which byte order its UTF-16 is
 _TIFF_XMP = 700
-_EDITED_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+EDITED_BY_MODEL = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" \
-Iptc4xmpExt:DigitalSourceType="{_EDITED_BY_MODEL}"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>"""
+Iptc4xmpExt:DigitalSourceType="{EDITED_BY_MODEL}"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>"""
 
 
 def metadata_options(provenance: Mapping[str, object], image_format: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 MAX_BATCH = 256  # edits: a file may say anything, and each costs memory
 _SAMPLING = ("guidance_scale", "temperature", "top_k", "top_p", "greedy", "negative_prompt", "restore", "fit")
-_RUNTIME = ("version", "torch", "device", "precision", "weights")  # other values may round otherwise
+_RUNTIME = ("version", "torch", "device", "threads", "precision", "weights")  # other values may round otherwise
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -22,6 +22,7 @@ COMMANDS = {
     "edit": "varedit.cli.edit",
     "replay": "varedit.cli.replay",
     "provenance": "varedit.cli.provenance",
+    "sign": "varedit.cli.sign",
     "info": "varedit.cli.info",
     "convert": "varedit.cli.convert",
     "data": "varedit.cli.data",

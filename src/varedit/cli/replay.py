@@ -11,6 +11,8 @@ import click
 from varedit.cli.request import device_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
+MAX_THREADS = 1024
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -59,6 +61,8 @@ def replay(
     varedit replay result.jpg --source photo.jpg -o again.jpg
     varedit replay result.png --source photo.jpg --mask cup.png
     """
+    import torch
+
     from varedit.output import check_output_path, write_whole
     from varedit.pipeline import VAREditPipeline
     from varedit.provenance import recorded
@@ -70,6 +74,8 @@ def replay(
     loading: dict[str, Any] = loading_of(made)
     if model is not None:
         loading = {name: value for name, value in loading.items() if name != "revision"} | {"source": model}
+    if isinstance(made.get("threads"), int) and 1 <= made["threads"] <= MAX_THREADS:
+        torch.set_num_threads(made["threads"])  # sums that are split otherwise are rounded otherwise
     with terminal.progress("loading the model"):
         pipeline = VAREditPipeline.from_pretrained(device=device, **loading)
     with terminal.progress(f"editing {source.name}"):
