@@ -16,7 +16,7 @@ from tests.judged_folders import results_folder
 from tests.sentences import assert_one_sentence
 from tests.test_attention_page import Outline
 from varedit.cli import cli
-from varedit.evaluation.report_charts import Panel, interval_chart
+from varedit.evaluation.report_charts import Panel, interval_charts
 from varedit.evaluation.report_comparison import compare_runs, most_unlike
 from varedit.evaluation.report_numbers import MeasuredRun, read_runs
 from varedit.evaluation.report_pictures import best_and_worst
@@ -183,12 +183,12 @@ def test_the_comparison_shows_the_same_items_of_all_runs(tmp_path, monkeypatch):
 
 def test_bars_lie_where_the_numbers_are():
     rows = {"add": [Interval(2.0, 1.0, 4.0, 9)], "style": [Interval(6.0, 5.0, 9.0, 9)], "none": [None]}
-    drawn = ElementTree.fromstring(interval_chart("Means", [Panel("l1", rows, 2)], ["run"]))  # noqa: S314  # our own
+    drawn = ElementTree.fromstring(interval_charts([Panel("l1", rows, 2)], ["run"]))  # noqa: S314  # our own
     bars = [(float(bar.get("x", 0)), float(bar.get("width", 0))) for bar in drawn.iter(f"{SVG}rect")]
-    unit = (400 - 24 - 140) / (9 - 1)  # pixels, as the axis goes from 1 to 9
+    unit = (350 - 24 - 130) / (9 - 1)  # pixels, as the axis goes from 1 to 9
     assert bars == [
-        (pytest.approx(140), pytest.approx(3 * unit)),
-        (pytest.approx(140 + 4 * unit), pytest.approx(4 * unit)),
+        (pytest.approx(130), pytest.approx(3 * unit)),
+        (pytest.approx(130 + 4 * unit), pytest.approx(4 * unit)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Means with their intervals as a drawing: a panel a measure, a line a category, a mark a run."""
+"""Means with their intervals as drawings: a panel a measure, a line a category, a mark a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from varedit.evaluation.statistics import Interval
 from varedit.evaluation.svg import box, drawing, text
 
-PANEL_WIDTH, NAMES_WIDTH, COLUMNS = 400, 140, 3  # pixels; panels in a row
+PANEL_WIDTH, NAMES_WIDTH = 350, 130  # pixels; a phone has room for one
 TOP, LINE, BOTTOM = 24, 14, 22  # pixels above the plot, of each mark's line, and below
 COLOURS = ("#3f88d8", "#d9822b", "#3f9c63", "#b565c4", "#c94f4a", "#8a8f98")
 LONGEST_NAME = 22  # letters
@@ -26,24 +26,19 @@ class Panel:
     digits: int
 
 
-def interval_chart(title: str, panels: Sequence[Panel], runs: Sequence[str]) -> str:
-    """The drawing.
+def interval_charts(panels: Sequence[Panel], runs: Sequence[str]) -> str:
+    """Markup of a drawing a panel, as many beside each other as fit, and of a legend if there are several runs.
 
     Args:
-        runs: names of the runs, in the order of each row's intervals; a legend names them if there are several.
+        runs: names of the runs, in the order of each row's intervals.
     """
-    columns = min(COLUMNS, len(panels))
-    drawn, top = [], 0.0
-    for start in range(0, len(panels), columns):
-        beside = panels[start : start + columns]
-        for place, panel in enumerate(beside):
-            drawn.append(f'<g transform="translate({place * PANEL_WIDTH} {top:g})">{_panel(panel)}</g>')
-        top += max(_height(panel) for panel in beside)
+    drawn = [drawing(panel.heading, _panel(panel), PANEL_WIDTH, _height(panel)) for panel in panels]
     if len(runs) > 1:
-        for number, run in enumerate(runs):
-            drawn.append(_mark(10, top + 8, number) + text(22, top + 12, run))
-            top += 18
-    return drawing(title, "".join(drawn), columns * PANEL_WIDTH, top + 4)
+        names = [
+            _mark(10, 18 * number + 9, number) + text(22, 18 * number + 13, run) for number, run in enumerate(runs)
+        ]
+        drawn.append(drawing("Legend", "".join(names), PANEL_WIDTH, 18 * len(runs)))
+    return f'<div class="panels">{"".join(drawn)}</div>'
 
 
 def _panel(panel: Panel) -> str:

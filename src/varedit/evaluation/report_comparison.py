@@ -10,8 +10,8 @@ from typing import Any
 
 from varedit.errors import UsageError
 from varedit.evaluation.files import make_report_folder
-from varedit.evaluation.page_parts import chart, facts_list, page, row, table, words
-from varedit.evaluation.report_charts import interval_chart
+from varedit.evaluation.page_parts import facts_list, page, row, table, words
+from varedit.evaluation.report_charts import interval_charts
 from varedit.evaluation.report_files import markdown_table, measure_values, write_report_files
 from varedit.evaluation.report_numbers import Measure, MeasuredRun
 from varedit.evaluation.report_page import EXPLAINED, STYLE, anchor, panels
@@ -156,11 +156,12 @@ def comparison_page(found: RunComparison, by: Measure, pictures: int, on_progres
     facts = {run.label: {"editor": run.editor, **run.facts} for run in runs}
     left_out = f"<p>Left out, as not all runs have it, made in the same way: {escape(', '.join(found.left_out))}.</p>"
     warnings = [f"{run.label}: {warning}" for run in runs for warning in run.warnings]
-    charts = interval_chart("Means by category", list(panels(runs, found.keys)), [run.label for run in runs])
+    charts = interval_charts(list(panels(runs, found.keys)), [run.label for run in runs])
     differences = [row(escape(each.measure.heading), each.cells) for each in found.differences]
     told = (
         f"Mean of {runs[0].label} minus the other run, over the items that both have, with its interval; p of the "
-        "sign-flip test, adjusted for the number of rows (Holm); items on which the first is better, as good, worse."
+        "sign-flip test, adjusted for the number of rows (Holm); items on which the first is better, as good, worse. "
+        "The words follow the interval; of few source pictures it is too narrow, and p is the better guide."
     )
     main = [
         f"<section><h2>Numbers</h2>\n<p>{escape(EXPLAINED)}</p>",
@@ -169,7 +170,7 @@ def comparison_page(found: RunComparison, by: Measure, pictures: int, on_progres
         left_out if found.left_out else "",
         f"<h2>Differences</h2>\n<p>{escape(told)}</p>",
         table(DIFFERENCES, differences, "Differences"),
-        f"</section>\n<section><h2>By category</h2>{chart(charts, 'Means by category')}</section>",
+        f"</section>\n<section><h2>By category</h2>{charts}</section>",
         '<section><h2 id="pictures">Pictures</h2>',
         f"<p>Of each category the items on which {escape(runs[0].label)} is farthest from the others by "
         f"{escape(by.key)}, {pictures} at most.</p>",

@@ -62,9 +62,14 @@ class Measure:
         """The key, and an arrow that points to where it is better."""
         return f"{self.key} {'↓' if self.is_better_low else '↑'}"
 
+    @property
+    def digits(self) -> int:
+        """Digits behind the point."""
+        return JUDGE_DIGITS if self.judge is not None else metric_digits(self.name)
+
     def number(self, value: float) -> str:
         """A value of it as text."""
-        return f"{value:.{JUDGE_DIGITS if self.judge is not None else metric_digits(self.name)}f}"
+        return f"{value:.{self.digits}f}"
 
     def words(self, interval: Interval | None) -> str:
         """Such as "7.89 [7.61, 8.15]"."""

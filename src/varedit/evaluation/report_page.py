@@ -6,17 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from html import escape
 
 from varedit.evaluation.metric_names import INSIDE, OUTSIDE
-from varedit.evaluation.page_parts import chart, facts_list, page, row, table, words
-from varedit.evaluation.report_charts import Panel, interval_chart
-from varedit.evaluation.report_numbers import JUDGE_DIGITS, Measure, MeasuredRun
+from varedit.evaluation.page_parts import facts_list, page, row, table, words
+from varedit.evaluation.report_charts import Panel, interval_charts
+from varedit.evaluation.report_numbers import Measure, MeasuredRun
 from varedit.evaluation.report_pictures import best_and_worst, given_pictures, shown
 from varedit.evaluation.run_folder import RunItem
 from varedit.evaluation.statistics import CONFIDENCE
 
 STYLE = """
-section > p { max-width: 60rem; } main figure.chart, main section { margin: 1rem 0; }
+section > p { max-width: 60rem; } .panels { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1rem 0; }
+table th:first-child { position: sticky; left: 0; background: var(--paper); white-space: normal; min-width: 7rem; }
 .none { min-height: 5rem; display: grid; place-items: center; border: 1px dashed var(--line); }
-.note { border-left: .4rem solid var(--bad); padding-left: .75rem; } svg { display: block; }
+.note { border-left: .4rem solid var(--bad); padding-left: .75rem; }
 """
 OnProgress = Callable[[int, int], None]  # pictures of items drawn, items in all
 EXPLAINED = (
@@ -40,7 +41,7 @@ def run_page(run: MeasuredRun, by: Measure, pictures: int, on_progress: OnProgre
         numbers_table(run),
         "</section>\n<section><h2>By category</h2>",
         category_table(run),
-        chart(interval_chart("Means by category", list(panels([run], run.measures)), [run.label]), "Means by category"),
+        interval_charts(list(panels([run], run.measures)), [run.label]),
         f'</section>\n<section><h2 id="pictures">Pictures</h2>\n<p>{escape(_order_words(by, pictures))}</p>',
         *_sections(run, by, pictures, on_progress),
         f"</section>\n{_missing(run)}",
@@ -83,7 +84,7 @@ def panels(runs: Sequence[MeasuredRun], keys: Iterable[str]) -> Iterator[Panel]:
                 words(category): [each.categories.get(category) for each in found] for category in runs[0].categories
             }
             rows["all"] = [each.overall for each in found]
-            yield Panel(measure.heading, rows, 3 if measure.judge is None else JUDGE_DIGITS)
+            yield Panel(measure.heading, rows, measure.digits)
 
 
 def anchor(category: str) -> str:
