@@ -194,7 +194,7 @@ class Server(BaseHTTPRequestHandler):
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         message = email.message_from_bytes(head + body, policy=email.policy.HTTP)
         parts = {part.get_param("name", header="content-disposition"): part for part in message.iter_parts()}
-        content = {name: part.get_payload(decode=True) for name, part in parts.items()}
+        content: dict[Any, Any] = {name: part.get_payload(decode=True) for name, part in parts.items()}
         Server.asked.append({"path": self.path, "key": self.headers["Authorization"], **content})
         if Server.refusal is not None:
             status, answer = Server.refusal
