@@ -13,7 +13,7 @@ from varedit.cli.eval_raters import agreement, compare
 from varedit.cli.eval_report import report
 from varedit.cli.eval_run import run
 from varedit.cli.eval_score import score
-from varedit.cli.eval_study import study
+from varedit.cli.eval_study import study, study_results
 from varedit.cli.request import device_option, drawing_options, measured_model_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
@@ -41,7 +41,9 @@ eval.add_command(judge)
 eval.add_command(agreement)
 eval.add_command(compare)
 eval.add_command(report)
+eval.add_command(table)
 eval.add_command(study)
+eval.add_command(study_results)
 
 
 @eval.command()

@@ -109,7 +109,9 @@ class _Postgres:
 
     def connect(self) -> Any:
         options = "-c synchronous_commit=on -c client_min_messages=warning"
-        return self._connect(self._address, autocommit=True, connect_timeout=10, options=options)
+        return self._connect(
+            self._address, autocommit=True, connect_timeout=10, client_encoding="UTF8", options=options
+        )
 
     def run(self, connection: Any, statement: str, values: Sequence[Any]) -> list[Row]:
         cursor = connection.execute(statement.replace("?", "%s"), values)

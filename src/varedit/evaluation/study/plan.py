@@ -8,6 +8,7 @@ however many raters come, pairs, items and sides differ by one turn at most; a r
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -85,8 +86,12 @@ class StudyPlan:
         matches, count = self.matches, len(self.items)
         turn, place = divmod(place, count * len(matches))
         block, position = divmod(place, count)
-        left, right = matches[(position + block) % len(matches)]
-        if (position // len(matches) + block + turn) % 2:
+        # Matches take turns from place to place. Where that would lead an item to the same match in another block, the
+        # turns are shifted by one, which happens seldom.
+        shift = block // (len(matches) // math.gcd(count, len(matches)))
+        match = (place + shift) % len(matches)
+        left, right = matches[match]
+        if (place // len(matches) + match + turn) % 2:
             left, right = right, left
         return Trial("pair", self.items[position], left, right)
 

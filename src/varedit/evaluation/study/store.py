@@ -50,11 +50,14 @@ class StudyStore:
     def __init__(self, database: Database) -> None:
         """Make the tables where there are none. Raises OutputError, also for a store of another version."""
         self._database = database
-        for table in _TABLES:
-            self._database.execute(table)
-        version = self._fact_or("version", _VERSION)
-        if version != _VERSION:
-            raise OutputError(f"{database.name} was written by another version of varedit. Give another --store.")
+        try:
+            for table in _TABLES:
+                self._database.execute(table)
+            if self._fact_or("version", _VERSION) != _VERSION:
+                raise OutputError(f"{database.name} was written by another version of varedit. Give another --store.")
+        except BaseException:
+            database.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

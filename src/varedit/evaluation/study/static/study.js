@@ -171,6 +171,7 @@ function enlarge(side) {
     button.setAttribute("aria-pressed", String(button.dataset.side === side));
   }
   if (!large.open) large.showModal();
+  large.querySelector(`[data-side="${side}"]`).focus();
 }
 
 function currentQuestion(trial) {
