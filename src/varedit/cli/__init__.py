@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "varedit.cli.replay",
     "provenance": "varedit.cli.provenance",
     "sign": "varedit.cli.sign",
+    "serve": "varedit.cli.serve",
     "info": "varedit.cli.info",
     "convert": "varedit.cli.convert",
     "data": "varedit.cli.data",
