@@ -14,6 +14,7 @@ from varedit.cli.eval_report import report
 from varedit.cli.eval_run import run
 from varedit.cli.eval_score import score
 from varedit.cli.eval_study import study, study_results
+from varedit.cli.eval_table import table
 from varedit.cli.request import device_option, drawing_options, measured_model_option
 from varedit.cli.terminal import Terminal, talking, write_result
 
