@@ -65,6 +65,7 @@ class StudyServer:
             if found:
                 self.url, self.port = found[0], int(found[1])
                 return
+        self.kill()
         raise AssertionError("".join(self.said))
 
     def kill(self) -> None:
