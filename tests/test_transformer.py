@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +31,7 @@ from varedit.errors import ConfigError
 from varedit.quantizer import latents_to_tokens
 from varedit.text_features import TextFeatures
 from varedit.transformer.attention import SelfAttention
-from varedit.transformer.copy_path import COPY_SCALE
+from varedit.transformer.copy_path import COPY_SCALE, place_waves
 from varedit.transformer.model import VAREditTransformer
 
 references = pytest.mark.parametrize("reference", ["sar", "finest", "full"])
@@ -382,6 +383,26 @@ def test_a_proposal_is_a_gain_on_the_source_and_a_shift_by_its_last_states():
     assert_close(proposed, path.proposal.gain(h) * forced.source + 1.3 * path.proposal.shift(h), rtol=1e-4, atol=1e-4)
 
 
+def test_the_source_is_told_where_its_tokens_lie_in_the_picture():
+    """Down and across as sines and cosines of 1/2, 1, 2 and 4 half waves, here of the place 2 of 3, 4 of 5."""
+    waves = place_waves((3, 5), torch.device("cpu")).view(3, 5, 2, 8)
+    for axis, place in enumerate((1.5 / 3, 3.5 / 5)):
+        angles = [math.pi * place * wave for wave in (0.5, 1, 2, 4)]
+        expected = [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+        assert_close(waves[1, 3, axis], torch.tensor(expected), rtol=1e-5, atol=1e-6)
+
+
+@references
+def test_only_a_source_that_proposes_knows_the_left_from_the_right(reference):
+    for config, knows in ((tiny_config(reference=reference), False), (proposing_config(reference=reference), True)):
+        editor = tiny_editor(config, SQUARE)
+        flat = torch.full((1, editor.num_source, editor.model.config.token_bits), 0.5)
+        with inputs_of(editor.model.blocks[0]) as states:
+            editor.model.prefill(flat, tiny_text((4,)), editor.layout)
+        finest = states[0][0, :25]
+        assert torch.allclose(finest, finest[:1].expand(25, -1)) != knows
+
+
 def test_a_proposal_that_is_right_gives_the_targets_bits_at_every_scale():
     editor = tiny_editor(replace(proposing_config(), residual_shift=False))
     source, target = editor.features(2, seed=20), editor.features(2, seed=21)
@@ -389,7 +410,8 @@ def test_a_proposal_that_is_right_gives_the_targets_bits_at_every_scale():
     path = editor.model.copy_path
     assert path is not None
     editor.model.head.weight.zero_(), editor.model.head.bias.zero_(), path.strength.fill_(1.0)
-    path.proposal = Answering(latents_to_tokens(target - source, 1))  # type: ignore[assignment]  # as above
+    assert path.proposal is not None
+    path.proposal.forward = Answering(latents_to_tokens(target - source, 1)).forward  # type: ignore[method-assign]
     bits = [latents_to_tokens(each.float(), 1) > 0.5 for each in editor.quantizer.encode(target).bits]
     text = tiny_text((4, 7))
     for logits in (editor.teacher_forced(forced, text), editor.cached(forced, text)):

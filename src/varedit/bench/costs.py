@@ -19,6 +19,7 @@ from varedit.config import AutoencoderConfig, EditorConfig, TransformerConfig
 from varedit.memory import GUIDANCE_BRANCHES, source_tokens
 from varedit.scales import Grid, ScaleSchedule, Template
 from varedit.t5 import T5Config
+from varedit.transformer.copy_path import PLACE_WAVES
 
 FLOAT32_BYTES = 4
 
@@ -115,12 +116,16 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
     rows = transformer.depth * (source + work.words)
     block_weights = transformer.depth * (_block_weights(transformer) + 2 * width**2)
     float32_weights = reading_weights + width * transformer.token_bits
-    if transformer.source_proposal:  # a gain and a shift of each of the finest tokens
+    places = 0
+    if (
+        transformer.source_proposal
+    ):  # a gain and a shift of each of the finest tokens; where all lie, once for all items
+        places = 2 * source * 4 * len(PLACE_WAVES) * width
         reading += 2 * schedule.lengths[-1] * 2 * width * transformer.token_bits + 4 * width**2
-        float32_weights += 2 * width * transformer.token_bits + 2 * width**2
+        float32_weights += 2 * width * (transformer.token_bits + width)
     return StageCost(
         flops=items * transformer.depth * block,
-        float32_flops=items * (reading + 2 * source * transformer.token_bits * width),
+        float32_flops=items * (reading + 2 * source * transformer.token_bits * width) + places,
         traffic=work.bytes_per_value * (block_weights + items * rows * 2 * width) + FLOAT32_BYTES * float32_weights,
     )
 

@@ -29,6 +29,7 @@ OUTER = (
     "linear.weight",
     "token_embed.weight",
     "copy_path.embed.weight",
+    "place.weight",
     "head.weight",
     "gate.weight",
     "gain.weight",

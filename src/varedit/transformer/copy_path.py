@@ -6,15 +6,20 @@ and `source_proposal`.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
+from varedit.scales import Grid
 
 COPY_SCALE = 4.0  # initial weight of the copy path, in logits
 COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
 COPY_OPENNESS = 2.0  # initial gate, before the sigmoid
+PLACE_WAVES = (0.5, 1.0, 2.0, 4.0)  # half waves over the picture's width and height that tell a place
 SHIFTED_SCALE = 1.5  # initial weight where the path learns a shift: its votes are not bounded by one
 
 
@@ -67,6 +72,9 @@ class SourceProposal(nn.Module):
     each place. A gain on the features and a shift make the difference: tones and colours are nearly a matter of gains,
     new content one of shifts. It needs no target, so it can be trained without one, at a quarter of the tokens; target
     tokens then begin with what remains to be said.
+
+    Rotary positions tell tokens only where they stand to each other, and the source sees nothing but itself, so it is
+    told where in the picture each of its tokens lies; "the left half" means nothing to it otherwise.
     """
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -75,6 +83,13 @@ class SourceProposal(nn.Module):
         self.modulation = nn.Linear(config.width, 2 * config.width)
         self.gain = nn.Linear(config.width, config.token_bits)
         self.shift = nn.Linear(config.width, config.token_bits)
+        self.place = nn.Linear(4 * len(PLACE_WAVES), config.width, bias=False)
+
+    def places(self, grids: Sequence[Grid]) -> Tensor:
+        """What is added to source tokens of some grids: (S, D)."""
+        waves = torch.cat([place_waves(grid, self.place.weight.device) for grid in grids])
+        placed: Tensor = self.place(waves)
+        return placed
 
     def forward(self, states: Tensor, pooled: Tensor, source: Tensor, spread: Tensor) -> Tensor:
         """The difference (B, S, token bits) float32.
@@ -89,3 +104,10 @@ class SourceProposal(nn.Module):
         h = F.layer_norm(states.float(), states.shape[-1:], eps=self.eps) * (1 + scale) + shift
         difference: Tensor = self.shift(h).float() * spread + self.gain(h).float() * source
         return difference
+
+
+def place_waves(grid: Grid, device: torch.device) -> Tensor:
+    """Where the tokens of a grid (h, w) lie in the picture: (h * w, 16), sines and cosines of down and across."""
+    axes = torch.meshgrid(*((torch.arange(n, device=device) + 0.5) / n for n in grid), indexing="ij")
+    angles = torch.stack(axes, dim=-1).flatten(0, 1).unsqueeze(-1) * math.pi * torch.tensor(PLACE_WAVES, device=device)
+    return torch.cat((angles.sin(), angles.cos()), dim=-1).flatten(1)

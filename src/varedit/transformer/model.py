@@ -169,6 +169,8 @@ class VAREditTransformer(nn.Module):
         lengths = torch.tensor([h * w for h, w in layout.source_grids], device=source.device)
         levels = torch.tensor(layout.source_levels, device=source.device).repeat_interleave(lengths)
         embedded: Tensor = self.token_embed(source) + self.level_embed(levels)
+        if self.copy_path is not None and self.copy_path.proposal is not None:
+            embedded = embedded + self.copy_path.proposal.places(layout.source_grids)
         return embedded
 
     def _proposal(self, x: Tensor, pooled: Tensor, source: Tensor, layout: SequenceLayout) -> Tensor | None:
