@@ -80,6 +80,15 @@ def test_magicbrush_turns_come_in_the_order_of_their_numbers_from_true_results(t
     assert mask[:12].min() == 1 and mask[12:].max() == 0
 
 
+def test_magicbrushs_turns_may_go_on_from_the_editors_own_results(tmp_path):
+    single, items = items_of("magicbrush", magicbrush(tmp_path)), items_of("magicbrush", tmp_path, "multi-turn")
+    assert [item.id for item in items[:3]] == ["242679/242679_1", "242679/242679_iter_2", "242679/242679_iter_3"]
+    assert [item.after for item in items[:3]] == [None, "242679/242679_1", "242679/242679_iter_2"]
+    assert items[0].source == single[0].source and items[1].source is None
+    assert [item.target for item in items] == [item.target for item in single]
+    assert [item.category for item in (items[0], items[9], items[10])] == ["turn 1", "turn 10", "last turn"]
+
+
 def test_imgedit_has_two_suites(tmp_path):
     first, second = items_of("imgedit", imgedit(tmp_path))
     assert (first.id, first.category, first.instruction) == ("1082", "add", "Add a hat")

@@ -10,12 +10,14 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from tests.benchmark_folders import emu_edit, imgedit
+from tests.benchmark_folders import emu_edit, imgedit, magicbrush
 from tests.clip_models import save_clip
 from tests.sentences import assert_one_sentence
 from varedit.cli import cli
 from varedit.cli.eval_run import NAMES
+from varedit.evaluation import metrics
 from varedit.evaluation.benchmarks.catalogue import BENCHMARKS
+from varedit.images import load_mask, read_image
 
 
 @pytest.fixture
@@ -71,6 +73,37 @@ def test_the_same_command_again_makes_only_what_is_missing(folder):
     assert "1 edited, 1 done before, 0 failed" in again.stderr
     assert {path.name: path.read_bytes() for path in Path("run/results").glob("*.png")} == first
     assert Path("run/results/12.png").stat().st_mtime_ns == kept
+
+
+def test_each_turn_goes_on_from_the_result_before_it(folder):
+    magicbrush(folder / "sessions")
+    options = ("run", "magicbrush", "sessions", "-o", "run", "--split", "multi-turn", "--count", "3", "--seed", "5")
+    edited = varedit(*options)
+    assert edited.exit_code == 0 and "3 edited, 0 done before, 0 failed" in edited.stderr, edited.output
+    turns = [Path("run/results/242679") / f"242679_{name}.png" for name in ("1", "iter_2", "iter_3")]
+    second = json.loads(Path("run/items.jsonl").read_text().splitlines()[1])
+    assert second["source"] == "results/242679/242679_1.png" and second["after"] == "242679/242679_1"
+    results = [turn.read_bytes() for turn in turns]
+    single = ("run", "magicbrush", "sessions", "-o", "single", "--count", "2", "--seed", "5")
+    assert varedit(*single).exit_code == 0
+    assert Path("single/results/242679/242679_1.png").read_bytes() == results[0]
+    assert Path("single/results/242679/242679_inde_2.png").read_bytes() != results[1]
+
+    for turn in turns[1:]:  # a run that was killed after the first turn
+        turn.unlink()
+    assert "2 edited, 1 done before" in varedit(*options).stderr
+    assert [turn.read_bytes() for turn in turns] == results
+    assert varedit("score", "run").exit_code == 0
+    scores = json.loads(Path("run/scores.jsonl").read_text().splitlines()[1])["scores"]
+    outside = load_mask(Path("run/pictures/242679/242679_iter_2.mask.png"), 64, 48) < 0.5
+    first, other = (read_image(turn).rgb for turn in turns[:2])
+    assert scores["l1_outside"] == metrics.l1(other, first, outside)
+
+    turns[0].unlink()
+    varedit("score", "run")
+    missing = json.loads(Path("run/scores.json").read_text())["missing"]
+    assert missing["242679/242679_iter_2"] == "there is no result of 242679/242679_1, which it goes on from"
+    assert list(missing) == ["242679/242679_1", "242679/242679_iter_2"]
 
 
 def test_pictures_of_another_editor_are_scored_alike(folder):

@@ -144,9 +144,9 @@ class _Told:
     ended: int = 0
 
     def start(self, todo: int, skipped: int) -> None:
-        """Say what lies ahead."""
-        self.todo = todo
-        self.show(0, todo)
+        """Say what lies ahead, of one job more."""
+        self.todo += todo
+        self.show(self.ended, self.todo)
 
     def add(self, outcome: Outcome) -> None:
         """Tell of one edit."""

@@ -41,7 +41,7 @@ def shown(path: Path | None, caption: str, alt: str) -> str:
 
 def given_pictures(run: MeasuredRun, item: RunItem) -> tuple[str, str]:
     """Markup of what the benchmark gives of an item: its source, and the true result and mask where there are any."""
-    source = shown(run.folder.picture(item.source), "source", "the source")
+    source = shown(run.folder.source(item), "source", "the source")
     target = mask = ""
     if item.target is not None:
         target = shown(run.folder.picture(item.target), "target", f"the true result of: {item.instruction}")

@@ -39,6 +39,7 @@ class RunItem:
         instruction: what to do.
         language: of the instruction, such as "en".
         source: picture to edit, relative to the folder.
+        after: the item whose result is the source, results/ID.png; None where the source is the benchmark's.
         target: the true result; None where the benchmark has none.
         mask: white where the edit may change the source; None where the benchmark has none.
         source_caption, target_caption: what the two pictures show; None where the benchmark does not tell.
@@ -55,6 +56,7 @@ class RunItem:
     source_caption: str | None = None
     target_caption: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    after: str | None = None
 
     @property
     def origin(self) -> str | None:
@@ -104,9 +106,17 @@ class RunFolder:
         """The file of a source, target or mask."""
         return self.path / relative
 
+    def source(self, item: RunItem) -> Path:
+        """The picture that an item edits; of one that goes on from a result, the place where that has to be."""
+        before = None if item.after is None else self._result(item.after)
+        return before or self.picture(item.source)
+
     def result(self, item: RunItem) -> Path | None:
         """The editor's picture of an item; None if there is none."""
-        candidates = (self.results / f"{item.id}{suffix}" for suffix in RESULT_SUFFIXES)
+        return self._result(item.id)
+
+    def _result(self, name: str) -> Path | None:
+        candidates = (self.results / f"{name}{suffix}" for suffix in RESULT_SUFFIXES)
         return next((path for path in candidates if path.is_file()), None)
 
     def _text(self, name: str) -> str:

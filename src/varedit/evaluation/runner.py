@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +27,7 @@ from varedit.errors import InputMissing, UsageError
 from varedit.evaluation.benchmarks.items import Benchmark, Item
 from varedit.evaluation.facts import folder_hash
 from varedit.evaluation.files import make_report_folder, write_report
-from varedit.evaluation.run_folder import BENCHMARK, EDITOR, ITEMS, PICTURES, RunFolder, RunItem
+from varedit.evaluation.run_folder import BENCHMARK, EDITOR, ITEMS, PICTURES, RESULTS, RunFolder, RunItem
 from varedit.file_kinds import kind_of
 from varedit.hub import find_dataset, find_model
 from varedit.images import file_bytes
@@ -114,31 +114,55 @@ def edit_run(
 ) -> Summary:
     """Let a model make every result of a run that is not there yet; the mask is not told to it.
 
+    Items that go on from results are jobs of their own, one after the other, as each has to find its source.
+
     Args:
         run: as `prepare` made it.
         settings: the model, and how it draws.
         workforce: who makes the edits.
         command: what repeats this, for the record.
         seed: of the whole run; each item's own follows from it and the item's id.
-        on_start, on_outcome: as for `run_job`.
+        on_start, on_outcome: as for `run_job`; the former is called for each job.
 
     Raises: what `run_job` does.
     """
-    edits = [
-        Edit(
-            id=item.id,
-            image=run.picture(item.source).absolute(),
-            instruction=item.instruction,
-            output=f"{item.id}.png",
+    summaries = []
+    for items in _rounds(run.items()):
+        edits = [
+            Edit(
+                id=item.id,
+                image=run.source(item).absolute(),
+                instruction=item.instruction,
+                output=f"{item.id}.png",
+            )
+            for item in items
+        ]
+        summaries.append(
+            run_job(edits, run.results, settings, workforce, seed=seed, on_start=on_start, on_outcome=on_outcome)
         )
-        for item in run.items()
-    ]
-    summary = run_job(
-        edits, run.results, settings, workforce, seed=seed, on_start=on_start, on_outcome=on_outcome, force=False
+    summary = Summary(
+        done=sum(each.done for each in summaries),
+        skipped=sum(each.skipped for each in summaries),
+        failed=sum(each.failed for each in summaries),
+        seconds=sum(each.seconds for each in summaries),
+        seed=seed,
     )
     facts = editor_facts(settings, command, seed=summary.seed, failed=summary.failed)
     write_report(run.path / EDITOR, json.dumps(facts, indent=1) + "\n")
     return summary
+
+
+def _rounds(items: Sequence[RunItem]) -> list[list[RunItem]]:
+    """Items that edit the benchmark's own pictures, then those that go on from their results, and so on."""
+    rounds: list[list[RunItem]] = []
+    number_of: dict[str, int] = {}
+    for item in items:  # a benchmark names an item before those that go on from it
+        number = 0 if item.after is None else number_of[item.after] + 1
+        number_of[item.id] = number
+        if number == len(rounds):
+            rounds.append([])
+        rounds[number].append(item)
+    return rounds
 
 
 def editor_facts(settings: EditSettings, command: str, *, seed: int, failed: int) -> dict[str, Any]:
@@ -168,6 +192,8 @@ def _stored(item: Item, out: Path) -> RunItem:
     stored: dict[str, Any] = {
         kind: _copied(picture, out, f"{item.id}.{kind}") for kind, picture in given.items() if picture is not None
     }
+    if item.after is not None:
+        stored["source"] = f"{RESULTS}/{item.after}.png"
     return RunItem(
         id=item.id,
         category=item.category,
@@ -176,6 +202,7 @@ def _stored(item: Item, out: Path) -> RunItem:
         source_caption=item.source_caption,
         target_caption=item.target_caption,
         meta=item.meta,
+        after=item.after,
         **stored,
     )
 

@@ -156,7 +156,10 @@ def _case(run: RunFolder, item: RunItem) -> Case:
         result = read_image(path, name=str(path)).rgb
     except ImageError as error:
         raise _NoPicture(str(error)) from error
-    source = read_image(run.picture(item.source)).rgb
+    before = run.source(item)
+    if item.after is not None and not before.is_file():
+        raise _NoPicture(f"there is no result of {item.after}, which it goes on from")
+    source = read_image(before).rgb
     origin = item.origin or hashlib.sha256(source.tobytes()).hexdigest()[:16]
     height, width = source.shape[:2]
     mask = None if item.mask is None else load_mask(run.picture(item.mask), width, height) > 0.5

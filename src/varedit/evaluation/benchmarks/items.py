@@ -23,7 +23,8 @@ class Item:
         instruction: what to do.
         language: of the instruction.
         source, target, mask: the bytes of a picture's file, or its path. The mask is white where the edit may change
-            the source. None where the benchmark has none.
+            the source. None where the benchmark has none; of the source, where the item goes on from a result.
+        after: the item before this one whose result is the source; None where the source is given.
         source_caption, target_caption: what the pictures show; None where the benchmark does not tell.
         meta: whatever else the benchmark says, as JSON values.
     """
@@ -32,12 +33,13 @@ class Item:
     category: str
     instruction: str
     language: str = "en"
-    source: bytes | Path
+    source: bytes | Path | None
     target: bytes | Path | None = None
     mask: bytes | Path | None = None
     source_caption: str | None = None
     target_caption: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
+    after: str | None = None
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def edits_of(run: RunFolder) -> list[EditToJudge]:
             id=item.id,
             category=item.category,
             instruction=item.instruction,
-            source=run.picture(item.source),
+            source=run.source(item),
             result=run.result(item),
         )
         for item in items
