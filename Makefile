@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup edit test check format clean
+.PHONY: help setup edit test check docs format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ check: $(STAMP)  ## lint, formatting, types, import contract
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(STAMP)  ## build the documentation site in build/site, without a warning
+	$(BIN)/python docs/make_site.py build/docs
+	$(BIN)/zensical build --strict --clean
 
 format: $(STAMP)  ## rewrite the code as `make check` wants it
 	$(BIN)/ruff check --fix .

@@ -35,6 +35,7 @@ def main() -> None:
     before_and_after(pipeline)
     adjustments(pipeline)
     restoring(pipeline)
+    scales(pipeline)
 
 
 def before_and_after(pipeline: VAREditPipeline) -> None:
@@ -65,6 +66,19 @@ def restoring(pipeline: VAREditPipeline) -> None:
         (edit(pipeline, photograph, instruction, mask=mask).images[0], "with a mask around the cup"),
     ]
     save(row([captioned(picture, title) for picture, title in parts]), "restoring.jpg")
+
+
+def scales(pipeline: VAREditPipeline) -> None:
+    photograph = Image.open(EXAMPLES / "chelsea.jpg").convert("RGB")
+    tiles = [captioned(photograph, "the photograph")]
+    for event in pipeline.stream(photograph, "make it a lot cooler", seed=SEED):
+        if event.index % 2 == 0 or event.output is not None:
+            title = f"scale {event.index + 1}: {event.grid[0]} x {event.grid[1]} tokens"
+            tiles.append(captioned(event.preview(), title))
+        if event.output is not None:
+            tiles.append(captioned(event.output.images[0], "what you get"))
+    half = (len(tiles) + 1) // 2
+    save(column([row(tiles[:half]), row(tiles[half:])]), "scales.jpg")
 
 
 def edit(pipeline: VAREditPipeline, photograph: Image.Image, instruction: str, **settings: Any) -> Any:
