@@ -20,7 +20,8 @@ from varedit import __version__
 from varedit.candidates import CandidateChoice, Ranker, rank_by_guidance
 from varedit.config import EditorConfig
 from varedit.content_hash import FolderHash, array_sha256
-from varedit.editor import Editor
+from varedit.edited_codes import EditedCodes
+from varedit.editor import Editor, latent_quantizer
 from varedit.errors import UsageError
 from varedit.fit import FitMode
 from varedit.hub import ModelSource, find_model
@@ -269,6 +270,7 @@ class VAREditPipeline:
         restore: bool = True,
         fit: FitMode = "template",
         reuse: bool | ReuseSettings | None = None,
+        codes: EditedCodes | Sequence[EditedCodes | None] | None = None,
         candidates: int = 1,
         ranker: Ranker = rank_by_guidance,
         **foreign: Any,
@@ -289,6 +291,8 @@ class VAREditPipeline:
             reuse: compute late scales only where the edit is: faster, and everything else stays exactly as it was; an
                 approximation, see `varedit.reuse`. True takes the model's own settings for it, or the usual ones.
                 With it, a mask says where to compute at most.
+            codes: `EditOutput.codes` of an earlier edit, to go on from it; ``image`` is then still the first
+                photograph. What no edit of the chain touches stays that photograph's own, however long the chain.
             candidates: how many seeds are carried through the coarse scales; the best of them is finished, and its seed
                 is the one that the output tells.
             ranker: what chooses, see `varedit.candidates`.
@@ -318,7 +322,9 @@ class VAREditPipeline:
             num_images_per_prompt=num_images_per_prompt,
             mask=mask,
             size=_size(width, height),
+            codes=codes,
         )
+        self._check_codes(requests)
         choice = CandidateChoice(candidates, ranker)
         if candidates > 1 and generator is not None:
             raise UsageError("candidates draw their seeds from a seed; give seed instead of generator")
@@ -327,9 +333,17 @@ class VAREditPipeline:
     def template(self, request: EditRequest, options: RunOptions) -> Template:
         """The template that an edit falls to; edits of one template can share a batch."""
         templates = self.config.templates
+        if request.codes is not None:
+            return templates.named(request.codes.template)
         if options.fit == "square":
             return templates.square
         return templates.nearest(request.picture.height, request.picture.width)
+
+    def _check_codes(self, requests: list[EditRequest]) -> None:
+        """Raise UsageError where codes are not of this model."""
+        for codes in {request.codes for request in requests if request.codes is not None}:
+            grids = latent_quantizer(self.config, self.config.templates.named(codes.template)).grids
+            codes.check(self.config.name, self.config.autoencoder.latent_channels, grids)
 
     def reuse_settings(self, given: bool | ReuseSettings | None) -> ReuseSettings | None:
         """What the argument ``reuse`` of a call means; None is no reuse. Raises ConfigError."""
@@ -377,16 +391,20 @@ class VAREditPipeline:
             yield event
 
     def _finished(self, run: EditRun, options: RunOptions, output_type: OutputType) -> EditOutput:
-        items = range(len(run.requests))
+        items, decoded = range(len(run.requests)), run.decoded()
+        needs_source = options.restore and output_type != "bits"
+        edits = run.in_model_size(decoded, run.unedited() if needs_source else None)
+        codes = [edit.codes() for edit in edits]
+        changes: list[Image.Image | None] = [None] * len(items)
         if output_type == "bits":
-            images = [[bits[item : item + 1] for bits in run.bits] for item in items]
-            return self._output(run, options, items, images, [None] * len(images))
-        decoded = run.decoded()
+            bits = [[bits[item : item + 1] for bits in run.bits] for item in items]
+            return self._output(run, options, items, bits, changes, codes)
         if not options.restore:
-            return self._output(run, options, items, run.raw(decoded), [None] * len(items))
-        restored = run.restored(decoded)
+            return self._output(run, options, items, [edit.raw() for edit in edits], changes, codes)
+        with run.timed("restore"):
+            restored = [edit.restored() for edit in edits]
         changes = [Image.fromarray(result.change) for result in restored]
-        return self._output(run, options, items, [result.rgb for result in restored], changes)
+        return self._output(run, options, items, [result.rgb for result in restored], changes, codes)
 
     def unfinished(self, run: EditRun, options: RunOptions) -> list[Callable[[], EditOutput]]:
         """Decode a run after its last scale; what is returned finishes one edit each, on any thread, and holds on to
@@ -394,7 +412,7 @@ class VAREditPipeline:
         """
         decoded = run.decoded()
         edits = run.in_model_size(decoded, run.unedited() if options.restore else None)
-        outputs = [self._output(run, options, [item], [], []) for item in range(len(edits))]
+        outputs = [self._output(run, options, [item], [], [], []) for item in range(len(edits))]
         return [partial(_finished, edit, output) for edit, output in zip(edits, outputs, strict=True)]
 
     def _output(
@@ -404,6 +422,7 @@ class VAREditPipeline:
         items: Sequence[int],
         images: list[Any],
         change_maps: Sequence[Image.Image | None],
+        codes: list[EditedCodes],
     ) -> EditOutput:
         """What some edits of a run return."""
         return EditOutput(
@@ -414,6 +433,7 @@ class VAREditPipeline:
             timings=dict(run.seconds),
             settings=[self._settings(run, item, options) for item in items],
             notes=[run.notes[item] for item in items],
+            codes=codes,
         )
 
     def _settings(self, run: EditRun, item: int, options: RunOptions) -> dict[str, Any]:
@@ -439,6 +459,7 @@ class VAREditPipeline:
             "batch": _batch(run, item, options),
             "size": [request.picture.width, request.picture.height],
             "source_sha256": request.picture.sha256,
+            "codes_sha256": None if request.codes is None else request.codes.sha256,
             "mask_sha256": None if request.mask is None else array_sha256(request.mask),
             "precision": str(self.dtype).removeprefix("torch."),
             "weights": self.editor.weights,
@@ -461,10 +482,11 @@ def _batch(run: EditRun, item: int, options: RunOptions) -> dict[str, Any] | Non
 def _finished(edit: InModelSize, output: EditOutput) -> EditOutput:
     """The output of one edit, with its picture."""
     if edit.unedited is None:
-        return dataclasses.replace(output, images=typed([edit.raw()], "pil"), change_maps=[None])
+        return dataclasses.replace(output, images=typed([edit.raw()], "pil"), change_maps=[None], codes=[edit.codes()])
     restored = edit.restored()
     changes: list[Image.Image | None] = [Image.fromarray(restored.change)]
-    return dataclasses.replace(output, images=typed([restored.rgb], "pil"), change_maps=changes)
+    images = typed([restored.rgb], "pil")
+    return dataclasses.replace(output, images=images, change_maps=changes, codes=[edit.codes()])
 
 
 @dataclass(frozen=True)

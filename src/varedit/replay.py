@@ -106,6 +106,8 @@ def replay(
     if missing:
         raise UsageError(f"the file does not tell its {missing[0]}, so the result cannot be repeated")
     _check_model(pipeline, made)
+    if made.get("codes_sha256") is not None:
+        raise UsageError("the result goes on from an earlier edit, whose codes no file keeps, so it cannot be repeated")
     picture = read_image(source)
     try:
         place, arguments = _arguments(made)

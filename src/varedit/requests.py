@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from varedit.edited_codes import EditedCodes
 from varedit.errors import UsageError
 from varedit.images import Picture, load_mask, read_image
 from varedit.sampling import SamplingSettings
@@ -36,6 +37,7 @@ class EditRequest:
         generator: draws this edit's bits, and no other's unless the caller shared it.
         sampling: guidance, temperature, filters.
         mask: (H, W) in [0, 1], 1 where the picture may change; None allows everything.
+        codes: where an earlier edit of the photograph ended, to go on from there; None begins with the photograph.
     """
 
     picture: Picture
@@ -45,6 +47,7 @@ class EditRequest:
     generator: torch.Generator
     sampling: SamplingSettings
     mask: NDArray[np.float32] | None
+    codes: EditedCodes | None = None
 
 
 def edit_requests(
@@ -58,6 +61,7 @@ def edit_requests(
     num_images_per_prompt: int = 1,
     mask: Any = None,
     size: tuple[int, int] | None = None,
+    codes: EditedCodes | Sequence[EditedCodes | None] | None = None,
 ) -> list[EditRequest]:
     """Pair images with prompts, and every pair with its seeds.
 
@@ -78,10 +82,12 @@ def edit_requests(
     generators = _generators(seed, generator, pairs, num_images_per_prompt)
     negatives = _spread(negative_prompt, pairs, "negative_prompt", single=(str, type(None)))
     masks = _spread(mask, pairs, "mask", single=(str, bytes, type(None), np.ndarray))
+    earlier = _spread(codes, pairs, "codes", single=(EditedCodes, type(None)))
     requests = []
     for index in range(pairs):
         picture = pictures[index % len(pictures)]
         limits = None if masks[index] is None else _mask(masks[index], picture)
+        _check_reach(earlier[index], picture)
         for copy in range(num_images_per_prompt):
             number, source = generators[index * num_images_per_prompt + copy]
             requests.append(
@@ -93,6 +99,7 @@ def edit_requests(
                     generator=source,
                     sampling=sampling,
                     mask=limits,
+                    codes=earlier[index],
                 )
             )
     return requests
@@ -134,6 +141,16 @@ def _mask(source: Any, picture: Picture) -> NDArray[np.float32]:
     if isinstance(source, np.ndarray) and source.dtype == np.float32 and source.shape == picture.rgb.shape[:2]:
         return source
     return load_mask(source, picture.width, picture.height)
+
+
+def _check_reach(codes: EditedCodes | None, picture: Picture) -> None:
+    if codes is None or codes.reach is None or codes.reach.shape == picture.rgb.shape[:2]:
+        return
+    height, width = codes.reach.shape
+    raise UsageError(
+        f"the codes are of a photograph of {width}x{height} pixels, and {picture.name} has {picture.width}x"
+        f"{picture.height}; give the first photograph of the chain with them."
+    )
 
 
 def _resized(picture: Picture, size: tuple[int, int] | None) -> Picture:

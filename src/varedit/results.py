@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from varedit.edited_codes import EditedCodes
 from varedit.errors import UsageError
 from varedit.scales import Grid, ScaleSchedule
 
@@ -30,6 +31,7 @@ class EditOutput:
         timings: seconds by stage, over the whole call.
         settings: JSON values that repeat each edit; what result files carry.
         notes: per edit, sentences that its user should read.
+        codes: per edit, from where the next edit of the same photograph goes on.
     """
 
     images: Any
@@ -39,6 +41,7 @@ class EditOutput:
     timings: dict[str, float]
     settings: list[dict[str, Any]]
     notes: list[tuple[str, ...]]
+    codes: list[EditedCodes]
 
     def to_tuple(self) -> tuple[Any, ...]:
         """(images,), as ``return_dict=False`` gives it."""
@@ -86,7 +89,7 @@ def merged(outputs: list[tuple[list[int], EditOutput]]) -> EditOutput:
     for _, output in outputs:
         for stage, seconds in output.timings.items():
             timings[stage] = timings.get(stage, 0.0) + seconds
-    names = ("images", "seeds", "change_maps", "schedules", "settings", "notes")
+    names = ("images", "seeds", "change_maps", "schedules", "settings", "notes", "codes")
     return EditOutput(timings=timings, **{name: gathered(name) for name in names})
 
 

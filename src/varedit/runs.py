@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from varedit.candidates import ONE_CANDIDATE, CandidateChoice, best_beginning
+from varedit.edited_codes import EditedCodes
 from varedit.editor import Editor
 from varedit.fit import Fit, FitMode, fit_picture
 from varedit.generation import GeneratedScale, Generation
@@ -45,7 +46,8 @@ class EditRun:
         seconds: time spent in each stage so far.
         notes: per edit, what the user should know of the instruction.
         fits: per edit, the geometry of its photograph.
-        source: (B, d, H, W) encoded photographs.
+        photographs: (B, d, H, W) encoded.
+        source: (B, d, H, W) what is edited: the photographs, or the codes of earlier edits of them.
         features: (B, d, H, W) the sum of codes so far.
         bits: the bits of every scale so far, (B, d, h_k, w_k) bool.
         seeds: per edit, the one that its result came from.
@@ -62,6 +64,7 @@ class EditRun:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[tuple[str, ...]] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
+    photographs: Tensor = field(default_factory=lambda: torch.empty(0))
     source: Tensor = field(default_factory=lambda: torch.empty(0))
     features: Tensor = field(default_factory=lambda: torch.empty(0))
     bits: list[Tensor] = field(default_factory=list)
@@ -70,8 +73,8 @@ class EditRun:
 
     @torch.inference_mode()
     def encode(self) -> None:
-        """Fit the photographs to the template and encode them."""
-        with self._timed("encode"):
+        """Fit the photographs to the template and encode them; edits that go on begin with their codes instead."""
+        with self.timed("encode"):
             height, width = self.editor.config.picture_size(self.template.schedule)
             fitted = [
                 fit_picture(request.picture.rgb, (width, height), mode=self.fit, name=request.picture.name)
@@ -79,15 +82,29 @@ class EditRun:
             ]
             self.fits = [fit for _, fit in fitted]
             pixels = torch.from_numpy(np.stack([pixels for pixels, _ in fitted]))
-            self.source = self.editor.autoencoder.encode(self.editor.placed(pixels))
+            self.photographs = self.editor.autoencoder.encode(self.editor.placed(pixels))
+            self.source = self.photographs
+            for item, request in enumerate(self.requests):
+                if request.codes is not None:
+                    if self.source is self.photographs:
+                        self.source = self.photographs.clone()
+                    self.source[item] = self._sum_of(request.codes)
+
+    def _sum_of(self, codes: EditedCodes) -> Tensor:
+        """The features (d, H, W) that bits add up to."""
+        quantizer = self.editor.quantizer(self.template)
+        features = torch.zeros_like(self.photographs[:1])
+        for scale, bits in enumerate(codes.bits):
+            features = quantizer.add(features, self.editor.placed(torch.from_numpy(bits))[None], scale)
+        return features[0]
 
     def scales(self) -> Iterator[GeneratedScale]:
         """Read the instructions, then draw scale after scale; what stands in `features` is what the next one sees."""
         schedule = self.template.schedule
         sampler = BatchSampler.of([request.sampling for request in self.requests], len(schedule), self.editor.device)
-        with self._timed("text"), torch.inference_mode():
+        with self.timed("text"), torch.inference_mode():
             text, unconditional = self._read_instructions(needs_guidance=sampler.guided_scales > 0)
-        with self._timed("prefill"):
+        with self.timed("prefill"):
             bits = self.editor.config.transformer.token_bits
             drawn = draw_uniforms([request.generator for request in self.requests], schedule.lengths, bits)
             self.generation = Generation.begin(
@@ -104,14 +121,14 @@ class EditRun:
             )
         self.seeds = [request.seed for request in self.requests]
         if self.choice.count > 1:
-            with self._timed("candidates"):
+            with self.timed("candidates"):
                 best = best_beginning(self.editor, self.template, self.generation, self.requests, self.choice)
             self.seeds, self.generation = best.seeds, best.generation
             for scale in best.scales:
                 self._note(scale)
                 yield scale
         while True:
-            with self._timed("scales"):
+            with self.timed("scales"):
                 state = next(self.generation, None)
             if state is None:
                 return
@@ -125,7 +142,7 @@ class EditRun:
 
     def decoded(self) -> NDArray[np.float32]:
         """The features so far as pixels (B, 3, h, w) in [-1, 1]."""
-        with self._timed("decode"), torch.inference_mode():
+        with self.timed("decode"), torch.inference_mode():
             return self.editor.decode(self.features).numpy()
 
     def raw(self, decoded: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
@@ -135,18 +152,36 @@ class EditRun:
     def restored(self, decoded: NDArray[np.float32]) -> list[Restored]:
         """The change that the decoder's output (B, 3, h, w) shows, carried to each photograph's own pixels."""
         unedited = self.unedited()
-        with self._timed("restore"):
+        with self.timed("restore"):
             return [item.restored() for item in self.in_model_size(decoded, unedited)]
 
     def unedited(self) -> NDArray[np.float32]:
         """What the decoder makes of the photographs as they are, (B, 3, h, w) in [-1, 1]."""
-        with self._timed("decode"), torch.inference_mode():
-            features = self.editor.quantizer(self.template).encode(self.source).running[-1]
+        with self.timed("decode"), torch.inference_mode():
+            features = self.editor.quantizer(self.template).encode(self.photographs).running[-1]
             return self.editor.decode(features).numpy()
+
+    def _earlier(self) -> list[Earlier | None]:
+        """Per edit, what it goes on from."""
+        going_on = [item for item, request in enumerate(self.requests) if request.codes is not None]
+        found: list[Earlier | None] = [None] * len(self.requests)
+        if going_on:
+            with self.timed("decode"), torch.inference_mode():
+                decoded = self.editor.decode(self.source[going_on]).numpy()
+            for item, pixels in zip(going_on, decoded, strict=True):
+                codes = self.requests[item].codes
+                assert codes is not None
+                found[item] = Earlier(pixels, None if codes.reach is None else codes.reach.astype(np.float32) / 255)
+        return found
+
+    def _codes(self, item: int) -> EditedCodes:
+        """Where one edit stands; how far it reaches is known with its photograph."""
+        bits = tuple(bits[item].cpu().numpy() for bits in self.bits)
+        return EditedCodes(self.editor.config.name, self.template.name, bits)
 
     def in_model_size(self, decoded: NDArray[np.float32], unedited: NDArray[np.float32] | None) -> list[InModelSize]:
         """The single edits, of which each can be brought to its photograph's size without the others or the model."""
-        open_places = self._open_places()
+        open_places, earlier = self._open_places(), self._earlier()
         return [
             InModelSize(
                 photograph=request.picture.rgb,
@@ -154,6 +189,8 @@ class EditRun:
                 mask=request.mask,
                 open_places=None if open_places is None else open_places[item],
                 result=decoded[item],
+                earlier=earlier[item],
+                drawn=self._codes(item),
                 unedited=None if unedited is None else unedited[item],
             )
             for item, request in enumerate(self.requests)
@@ -196,10 +233,19 @@ class EditRun:
         )
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add what is done inside to the seconds of a stage."""
         start = self.clock()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + self.clock() - start
+
+
+@dataclass(frozen=True, eq=False)
+class Earlier:
+    """What an edit goes on from: decoded, (3, h, w) in [-1, 1], and the limit (H, W) of all edits so far or None."""
+
+    decoded: NDArray[np.float32]
+    limit: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -212,7 +258,9 @@ class InModelSize:
         mask: (H, W) in [0, 1], 1 where the photograph may change; None allows everything.
         open_places: (1, h, w) in [0, 1], 0 where reuse kept the source; None without reuse.
         result: (3, h, w) in [-1, 1], the decoded edit.
-        unedited: the decoded source, likewise; None for an edit that is not restored.
+        unedited: the decoded photograph, likewise; None for an edit that is not restored.
+        earlier: what the edit goes on from, where that is not the photograph.
+        drawn: the bits of `result`.
     """
 
     photograph: NDArray[np.uint8]
@@ -221,32 +269,66 @@ class InModelSize:
     open_places: NDArray[np.float32] | None
     result: NDArray[np.float32]
     unedited: NDArray[np.float32] | None
+    earlier: Earlier | None
+    drawn: EditedCodes
 
     def raw(self) -> NDArray[np.uint8]:
         """(H, W, 3) of the decoder's own picture, within the mask."""
         result, limit = self.fit.undo(self.result), self._limit()
         if limit is None:
             return result
-        share = limit[..., None]
-        return np.rint(self.photograph * (1 - share) + result * share).astype(np.uint8)
+        before = self.photograph
+        if self.earlier is not None:
+            before = _mixed(before, self.fit.undo(self.earlier.decoded), self.earlier.limit)
+        return _mixed(before, result, limit)
 
     def restored(self) -> Restored:
         """The change carried to the photograph's own pixels."""
+        limit, whole = self._limit(), self._limit_so_far()
+        result = self._restored(self.result, whole)
+        if self.earlier is None or limit is None:
+            return result
+        before = self._restored(self.earlier.decoded, self.earlier.limit)  # what stays outside of this edit's own limit
+        change = np.where(limit > 0, np.maximum(before.change, result.change), before.change)
+        return Restored(_mixed(before.rgb, result.rgb, limit), change)
+
+    def codes(self) -> EditedCodes:
+        """From where the next edit of the photograph can go on."""
+        limit = self._limit_so_far()
+        return replace(self.drawn, reach=None if limit is None else np.ceil(limit * 255).astype(np.uint8))
+
+    def _restored(self, decoded: NDArray[np.float32], limit: NDArray[np.float32] | None) -> Restored:
+        """A decoded picture against the decoded photograph, within a limit."""
         assert self.unedited is not None, "this edit was not to be restored"
         return restore(
             self.photograph,
             self.unedited,
-            self.result,
+            decoded,
             upsample=self.fit.resize_to_source,
-            mask=self._limit(),
+            mask=limit,
             model_box=self.fit.model_box,
         )
 
+    def _limit_so_far(self) -> NDArray[np.float32] | None:
+        """How far each pixel of the photograph may differ after this edit and all before it; None: freely."""
+        limit = self._limit()
+        if self.earlier is None or limit is None:
+            return limit
+        return None if self.earlier.limit is None else np.maximum(limit, self.earlier.limit)
+
     def _limit(self) -> NDArray[np.float32] | None:
-        """How far each pixel of the photograph may change, (H, W) in [0, 1]; None: freely."""
+        """How far this edit may change each pixel, (H, W) in [0, 1]; None: freely."""
         if self.open_places is None:
             return self.mask
         limit: NDArray[np.float32] = self.fit.resize_to_source(self.open_places)[0]
         if self.mask is not None:
             limit = limit * self.mask
         return limit
+
+
+def _mixed(before: NDArray[np.uint8], after: NDArray[np.uint8], share: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+    """Pixels (H, W, 3) before and after, by the share (H, W) of the second; None is all of it."""
+    if share is None:
+        return after
+    weight = share[..., None]
+    return np.rint(before * (1 - weight) + after * weight).astype(before.dtype)

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from varedit.errors import ConfigError
+from varedit.errors import ConfigError, UsageError
 
 Grid = tuple[int, int]  # (h, w) in tokens
 MAX_SIDE = 1024  # tokens; 16384 pixels in the released models
@@ -101,6 +101,14 @@ class TemplateSet:
         """The template whose ratio differs least from height / width (absolute difference, the first wins ties)."""
         ratio = height / width
         return min(self.templates, key=lambda template: abs(ratio - template.aspect_ratio))
+
+    def named(self, name: str) -> Template:
+        """The template of a name. Raises UsageError if the model has none."""
+        for template in self.templates:
+            if template.name == name:
+                return template
+        names = ", ".join(template.name for template in self.templates)
+        raise UsageError(f"this model has no scale schedule {name!r}; it has {names}")
 
     @property
     def square(self) -> Template:
