@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from varedit.cli.eval_controls import controls
 from varedit.cli.eval_judge import judge
 from varedit.cli.eval_raters import agreement, compare
 from varedit.cli.eval_report import report
@@ -38,6 +39,7 @@ def eval() -> None:
 
 eval.add_command(run)
 eval.add_command(score)
+eval.add_command(controls)
 eval.add_command(judge)
 eval.add_command(agreement)
 eval.add_command(compare)

@@ -63,6 +63,7 @@ def judge(
     """
     import os
 
+    from varedit.evaluation.judges.controls import NAME, Trial
     from varedit.evaluation.judges.costs import Budget, Price
     from varedit.evaluation.judges.endpoint import ChatEndpoint
     from varedit.evaluation.judges.judge import Judge
@@ -87,6 +88,9 @@ def judge(
         run = judged_run(asking, verdicts, folder)
     path = run.write(folder)
     tell_run(terminal, run, as_json)
+    if RunFolder(folder).benchmark().get("name") == NAME and run.judged:
+        trial = Trial.of(run.to_json())
+        terminal.say(trial.failure or trial.words)
     terminal.say(f"numbers: {path}")
 
 

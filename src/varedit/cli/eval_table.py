@@ -20,9 +20,15 @@ from varedit.cli.terminal import write_result
     show_default=True,
     help="All items, or one of the judge's scores by category.",
 )
+@click.option(
+    "--controls",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What the judge made of controls (varedit eval controls); no table is printed if it failed.",
+)
 @click.option("--markdown", is_flag=True, help="As a table in Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object, with intervals.")
-def table(folders: tuple[Path, ...], name: str, markdown: bool, as_json: bool) -> None:
+def table(folders: tuple[Path, ...], name: str, controls: Path | None, markdown: bool, as_json: bool) -> None:
     """Set the runs in each DIR beside the rows of the VAREdit paper, and say who judged what.
 
     For EMU-Edit, PIE-Bench, ImgEdit-Bench and the English half of GEdit-Bench. Runs bring the numbers of `varedit eval
@@ -34,10 +40,11 @@ def table(folders: tuple[Path, ...], name: str, markdown: bool, as_json: bool) -
     """
     from rich.console import Console
 
+    from varedit.evaluation.judges.controls import Trial
     from varedit.evaluation.report_numbers import read_runs
     from varedit.evaluation.report_table import run_table
 
-    found = run_table(read_runs(folders), name)
+    found = run_table(read_runs(folders), name, trial=None if controls is None else Trial.read(controls))
     if as_json:
         write_result(json.dumps(found.to_json(), ensure_ascii=False).encode() + b"\n")
     elif markdown:

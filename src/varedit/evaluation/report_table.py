@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from varedit.errors import UsageError
+from varedit.evaluation.judges.controls import Trial
 from varedit.evaluation.published import Column, PublishedTable, published_source, published_table
 from varedit.evaluation.report_files import markdown_table
 from varedit.evaluation.report_numbers import Measure, MeasuredRun
@@ -101,15 +102,18 @@ class RunTable:
         return table
 
 
-def run_table(runs: Sequence[MeasuredRun], name: str = "overall") -> RunTable:
+def run_table(runs: Sequence[MeasuredRun], name: str = "overall", *, trial: Trial | None = None) -> RunTable:
     """Set runs beside the paper's rows.
 
     Args:
         runs: of one benchmark, a row for each of their judges.
         name: "overall", or "success" or "balance" by category.
+        trial: what a judge made of controls; None if it was not tried.
 
-    Raises: UsageError where the paper has no such table, or the runs are of different benchmarks.
+    Raises: UsageError where the paper has no such table, the runs are of different benchmarks, or the judge failed.
     """
+    if trial is not None and trial.failure is not None:
+        raise UsageError(trial.failure)
     named = [(run.facts["benchmark"].get("name"), run.facts["benchmark"].get("split")) for run in runs]
     if len(set(named)) > 1:
         raise UsageError("these runs are of different benchmarks or splits; name runs of one.")
@@ -131,7 +135,16 @@ def run_table(runs: Sequence[MeasuredRun], name: str = "overall") -> RunTable:
         for method, numbers in published.rows.items()
     ]
     ours = [row for run in runs for row in _run_rows(run, published)]
-    return RunTable(published, [*rows, *ours], list(_notes(runs, published, ours)))
+    return RunTable(published, [*rows, *ours], [*_notes(runs, published, ours), *_trial_notes(ours, trial)])
+
+
+def _trial_notes(ours: Sequence[TableRow], trial: Trial | None) -> Iterator[str]:
+    if trial is not None:
+        yield f"{trial.model}, {trial.words}."
+    tried = None if trial is None else trial.model
+    untried = list(dict.fromkeys(row.judge for row in ours if row.judge is not None and row.judge != tried))
+    if untried:
+        yield f"Not tried on controls here (--controls): {', '.join(untried)}."
 
 
 def _run_rows(run: MeasuredRun, published: PublishedTable) -> Iterator[TableRow]:
