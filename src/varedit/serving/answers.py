@@ -56,11 +56,11 @@ class Answer:
             if isinstance(event[1], Finished):
                 ends[event[0]] = event[1]
         done = [ends[place] for place in sorted(ends)]
-        pictures = [await self._encoded(end) for end in done]
+        data = [{"b64_json": await self._encoded(end), "codes": end.output.codes[0].to_text()} for end in done]
         self._note(done)
         return {
             "created": int(time.time()),
-            "data": [{"b64_json": picture} for picture in pictures],
+            "data": data,
             **self._shape(),
             "usage": self._usage(done[0], len(done)),
             "seeds": [end.output.seeds[0] for end in done],
@@ -128,6 +128,7 @@ class Answer:
         return {
             "type": "image_edit.completed",
             "b64_json": await self._encoded(end),
+            "codes": end.output.codes[0].to_text(),
             **self._event_shape(),
             "usage": self._usage(end, 1),
             "seed": end.output.seeds[0],

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from varedit.edited_codes import EditedCodes
 from varedit.errors import UsageError
 from varedit.requests import MAX_SEED
 from varedit.sampling import SamplingSettings
@@ -155,8 +156,17 @@ def _settings(values: _Values) -> dict[str, Any]:
             SamplingSettings(**chosen)
         except UsageError as error:
             raise invalid(name, str(error)) from error
-    given = numbers | {"top_k": top_k, "seed": seed, "negative_prompt": negative}
+    given = numbers | {"top_k": top_k, "seed": seed, "negative_prompt": negative, "codes": _codes(values)}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _codes(values: _Values) -> EditedCodes | None:
+    """Of the edit that this one goes on from."""
+    text = values.text("codes")
+    try:
+        return None if text is None else EditedCodes.from_text(text)
+    except UsageError as error:
+        raise invalid("codes", str(error)) from error
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""A request's body as named values, whichever of its two forms it has. Knows no parameter but `image`, `mask`.
+"""A request's body as named values, whichever of its two forms it has. Knows no parameter but `image`, `mask` and `codes`.
 
 The official client sends one image as a part `image`, a list as parts `image[]`, text parts before files, and names
 and types of files that mean nothing. The JSON form has `images`, a list of references, and `mask`, one of them.
@@ -56,6 +56,9 @@ async def _form(request: Request) -> Body:
     async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=MAX_TEXT_BYTES) as form:
         for name, value in form.multi_items():
             is_file = isinstance(value, UploadFile)
+            if name == "codes" and isinstance(value, UploadFile):  # of a large photograph: longer than texts may be
+                _set(body.values, name, (await value.read()).decode("ascii", errors="replace"))
+                continue
             if name not in (*_IMAGE_NAMES, "mask"):
                 if is_file:
                     raise invalid(name, f"{name} must be text, not a file")

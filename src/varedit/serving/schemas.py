@@ -30,6 +30,7 @@ _COMMON: dict[str, Any] = {
     "top_k": {"type": "integer", "minimum": 1},
     "top_p": {"type": "number", "minimum": 0, "maximum": 1},
     "negative_prompt": _TEXT,
+    "codes": {"type": "string", "description": "Codes that came with a result, to go on from it; with its photograph."},
     "deadline_ms": {"type": "integer", "minimum": 1, "maximum": MAX_DEADLINE_MS},
     "metadata": {"type": "boolean", "default": True, "description": "Whether the file tells how it was made."},
 }
