@@ -1,4 +1,4 @@
-"""A request's body as named values, whichever of its two forms it has. Knows no parameter but `image`, `mask` and `codes`.
+"""A request's body as named values, whichever of its two forms it has. Knows `image`, `mask` and `codes` alone by name.
 
 The official client sends one image as a part `image`, a list as parts `image[]`, text parts before files, and names
 and types of files that mean nothing. The JSON form has `images`, a list of references, and `mask`, one of them.
