@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 from varedit import __version__
 from varedit.errors import VAREditError
@@ -57,7 +60,7 @@ def create_app(service: Service) -> FastAPI:
     _add_models(app, service)
     _add_operations(app, service)
     if STATIC.is_dir():
-        app.mount("/", StaticFiles(directory=STATIC, html=True), name="page")
+        app.mount("/", _page(app), name="page")
     app.add_middleware(Gate, settings=settings, metrics=service.metrics)
     if settings.cors_origins:
         app.add_middleware(
@@ -68,6 +71,22 @@ def create_app(service: Service) -> FastAPI:
             expose_headers=_HEADERS,
         )
     return app
+
+
+def _page(app: FastAPI) -> StaticFiles:
+    """The files of the page, behind all routes that the app has so far."""
+    methods: dict[str, set[str]] = {}
+    for route in app.routes:
+        if isinstance(route, Route):
+            methods.setdefault(route.path, set()).update(route.methods or ())
+
+    class Page(StaticFiles):
+        async def get_response(self, path: str, scope: Scope) -> Response:
+            if (known := methods.get(scope["path"])) is not None:  # or a wrong method would look like a missing file
+                raise HTTPException(405, headers={"Allow": ", ".join(sorted(known))})
+            return await super().get_response(path, scope)
+
+    return Page(directory=STATIC, html=True)
 
 
 def _add_edits(app: FastAPI, service: Service) -> None:

@@ -355,19 +355,24 @@ class Engine:
 
     def _finish(self, edit: SubmittedEdit, finish: Callable[[], EditOutput]) -> None:
         try:
-            if edit.is_over or edit.is_cancelled:
-                self._end(edit, Failed(Cancelled("the edit was cancelled")), "cancelled")
-                return
-            output = finish()
-            now = time.monotonic()
-            queued = (now if edit.begun is None else edit.begun) - edit.submitted
-            self._end(edit, Finished(output=output, queued=queued, seconds=now - edit.submitted), "finished")
+            is_wanted = not (edit.is_over or edit.is_cancelled)
+            output = finish() if is_wanted else None
         except Exception as error:  # it belongs to whoever asked for the edit
+            self._leave_finishers()
             self._fail(edit, error)
-        finally:
-            with self._changed:
-                self._finishing -= 1
-                self._changed.notify_all()
+            return
+        self._leave_finishers()
+        if output is None:
+            self._end(edit, Failed(Cancelled("the edit was cancelled")), "cancelled")
+            return
+        now = time.monotonic()
+        queued = (now if edit.begun is None else edit.begun) - edit.submitted
+        self._end(edit, Finished(output=output, queued=queued, seconds=now - edit.submitted), "finished")
+
+    def _leave_finishers(self) -> None:
+        with self._changed:
+            self._finishing -= 1
+            self._changed.notify_all()
 
     # What happens on any of them
 
@@ -377,12 +382,14 @@ class Engine:
         self._end(edit, Failed(error), "failed")
 
     def _end(self, edit: SubmittedEdit, event: EditEvent, outcome: Outcome) -> None:
-        if not edit.tell(event):
-            return
+        """Count an end, then tell it, both once: whoever hears of it finds it counted."""
         with self._changed:
+            if edit not in self._unfinished:
+                return
             self._unfinished.discard(edit)
             self._alone.discard(edit)
             self._outcomes[outcome] += 1
+            queued = None if edit.begun is None else edit.begun - edit.submitted
+            self._observer.edit_ended(outcome, queued, time.monotonic() - edit.submitted)
+            edit.tell(event)
             self._changed.notify_all()
-        queued = None if edit.begun is None else edit.begun - edit.submitted
-        self._observer.edit_ended(outcome, queued, time.monotonic() - edit.submitted)
