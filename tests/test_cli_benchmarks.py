@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +108,18 @@ def test_each_turn_goes_on_from_the_result_before_it(folder):
     missing = json.loads(Path("run/scores.json").read_text())["missing"]
     assert missing["242679/242679_iter_2"] == "there is no result of 242679/242679_1, which it goes on from"
     assert list(missing) == ["242679/242679_1", "242679/242679_iter_2"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'varedit[ray]'")
+def test_a_local_ray_makes_the_pictures_that_one_process_makes(folder):
+    assert varedit("run", "emu-edit", "emu", "-o", "here").exit_code == 0
+    call = [sys.executable, "-m", "varedit", "eval", "run", "emu-edit", "emu", "-o", "there", "--ray", "--workers", "1"]
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(call, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "2 edited, 0 done before, 0 failed" in done.stderr, done.stderr
+    for name in ("7.png", "12.png"):
+        assert Path("there/results", name).read_bytes() == Path("here/results", name).read_bytes()
 
 
 def test_pictures_of_another_editor_are_scored_alike(folder):

@@ -32,12 +32,14 @@ def put_items(folder: Path, count: int, *, with_targets: bool = True) -> RunFold
         source = coloured((50 + number, 0, 0), (40, 20))
         target = source.copy()
         target[:8, :10] = (0, 200, number)
-        paths = {"source": f"pictures/{number}.png", "target": f"pictures/{number}.target.png"}
-        for kind, picture in (("source", source), ("target", target)):
-            Image.fromarray(picture).save(folder / paths[kind])
-        if not with_targets:
-            del paths["target"]
-        lines.append(RunItem(id=str(number), category="add", instruction=f"do {number}", **paths).to_json())
+        paths = (f"pictures/{number}.png", f"pictures/{number}.target.png")
+        for path, picture in zip(paths, (source, target), strict=True):
+            Image.fromarray(picture).save(folder / path)
+        item = RunItem(
+            id=str(number), category="add", instruction=f"do {number}", source=paths[0],
+            target=paths[1] if with_targets else None,
+        )  # fmt: skip
+        lines.append(item.to_json())
     (folder / "items.jsonl").write_text("\n".join(lines))
     (folder / "benchmark.json").write_text('{"name": "toy"}')
     return RunFolder(folder)

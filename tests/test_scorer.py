@@ -173,18 +173,19 @@ def test_clip_scores_by_hand(clip, tmp_path):
 
 def test_networks_say_the_same_of_items_together_and_of_each_alone(clip, tmp_path):
     run = put_run(tmp_path)
-    lines = []
-    for name, changes in {
+    lines, kinds = [], ("source", "target", "mask")
+    runs: dict[str, dict[str, Any]] = {
         "one": {},
         "gone": {},
         "wide": {"source": pixels(4, 50, 20), "mask": None, "target": None, "target_caption": "make it red a photo"},
         "same": {"result": pixels(1, *SIZE), "target_caption": None},
         "two": {"source": pixels(5, *SIZE), "result": pixels(6, *SIZE), "source_caption": None},
-    }.items():
+    }
+    for name, changes in runs.items():
         folder = tmp_path / name
         put_run(folder, **changes)
         item = json.loads((folder / "items.jsonl").read_text()) | {"id": f"../{name}/results/one"}
-        item |= {kind: f"{name}/{item[kind]}" for kind in ("source", "target", "mask") if item[kind]}
+        item |= {kind: f"{name}/{item[kind]}" for kind in kinds if item[kind]}
         lines.append(json.dumps(item))
     (tmp_path / "gone" / "results" / "one.png").unlink()
     (tmp_path / "items.jsonl").write_text("\n".join(lines))

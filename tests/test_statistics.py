@@ -141,7 +141,7 @@ def test_columns_that_are_drawn_together_have_the_intervals_that_each_has_alone(
     for name in ("whole", "sparse"):
         there = [(value, cluster) for value, cluster in zip(columns[name], clusters, strict=True) if value is not None]
         alone = mean_interval([value for value, _ in there], [cluster for _, cluster in there])
-        assert (found[name].value, found[name].n) == (pytest.approx(alone.value), alone.n)
+        assert found[name].value == pytest.approx(alone.value) and found[name].n == alone.n
         ends = (found[name].low, found[name].high)
         assert ends == pytest.approx((alone.low, alone.high), abs=0.05 * width(alone))  # both are drawn
     assert found["one cluster"].low is None and found["one cluster"].n == clusters.count(5)

@@ -303,11 +303,12 @@ def _clip_scores(clip: Clip, views: Sequence[View]) -> list[Scores]:
     captions = {text for view in views for text in (view.case.source_caption, view.case.target_caption) if text}
     texts = dict(zip(captions, clip.texts(list(captions)), strict=True)) if captions else {}
     embedded = clip.pictures(pictures).unflatten(0, (-1, 3))
-    return [_clip_scores_of(view, *three, texts) for view, three in zip(views, embedded, strict=True)]
+    return [_clip_scores_of(view, three, texts) for view, three in zip(views, embedded, strict=True)]
 
 
-def _clip_scores_of(view: View, before: Tensor, after: Tensor, wanted: Tensor, texts: Mapping[str, Tensor]) -> Scores:
-    """Of one view, by the embeddings (D,) of its source, result and reference, and of all captions."""
+def _clip_scores_of(view: View, embedded: Tensor, texts: Mapping[str, Tensor]) -> Scores:
+    """Of one view, by the embeddings (3, D) of its source, result and reference, and of all captions, each (D,)."""
+    before, after, wanted = embedded
     case = view.case
     scores: Scores = {"clip_image": float(after @ wanted), "clip_text": None, "clip_direction": None}
     if case.target_caption is None:

@@ -35,11 +35,15 @@ def _chained(items: Sequence[Item]) -> Iterator[Item]:
     """The turns of a session, each of which goes on from the result of the one before."""
     before = None
     for number, item in enumerate(items):
-        changes = {"id": item.id.replace("_inde_", "_iter_"), "after": before}
-        category = LAST_TURN if number == len(items) - 1 else item.category
-        source = item.source if before is None else None
-        before = changes["id"]
-        yield dataclasses.replace(item, source=source, category=category, **changes)
+        name = item.id.replace("_inde_", "_iter_")
+        yield dataclasses.replace(
+            item,
+            id=name,
+            after=before,
+            source=item.source if before is None else None,
+            category=LAST_TURN if number == len(items) - 1 else item.category,
+        )
+        before = name
 
 
 def _item(session: str, turn: Row, place: Place, captions: Row) -> Item:
