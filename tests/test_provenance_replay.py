@@ -77,6 +77,16 @@ def test_images_of_a_mixed_batch_are_made_again(pipeline, tmp_path):
         assert replay(pipeline, recorded(path), source).encoded("PNG") == path.read_bytes()
 
 
+def test_variants_of_the_embedded_model_need_their_batch_and_get_it(tmp_path):
+    """Its sums are large enough to be rounded otherwise alone, which a toy's are not."""
+    embedded = VAREditPipeline.from_pretrained()
+    source = Path(__file__).parents[1] / "examples" / "coffee.jpg"
+    output = embedded(source, "a lot warmer", seed=3, num_images_per_prompt=2)
+    path = written(output, tmp_path, "png")[1]
+    assert recorded(path)["batch"] == {"seeds": output.seeds, "place": 1}
+    assert replay(embedded, recorded(path), source).encoded("PNG") == path.read_bytes()
+
+
 def test_the_quality_of_a_lossy_file_is_recorded(pipeline, tmp_path):
     source = picture(40, 36, 8)
     (path,) = written(pipeline(source, "warmer", seed=1), tmp_path, "jpg", quality=41)
