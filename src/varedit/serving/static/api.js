@@ -15,11 +15,11 @@ export async function modelName(key) {
 }
 
 // Send an edit; yields the events of the answer as objects, see docs/serving.md. Throws Refusal; AbortError if the
-// signal says so. Values of `fields` that are null or "" are left to the server.
+// signal says so. Values of `fields` that are absent or "" are left to the server.
 export async function* edit(fields, { signal, key }) {
   const body = new FormData();
   for (const [name, value] of Object.entries(fields)) {
-    if (value !== null && value !== "") body.append(name, value);
+    if ((value ?? "") !== "") body.append(name, value);
   }
   const reply = await answered(() => fetch("v1/images/edits", { method: "POST", body, signal, headers: headers(key) }));
   let isComplete = false;

@@ -82,7 +82,8 @@ async function run(parent, again = null) {
   const values = again ? { ...again.settings, seed: "", n: "1" } : { ...settings.chosen(), mask: await brush.mask() };
   // With its codes, a version needs no pixels of its own: it is drawn from them and restored from the photograph.
   const image = parent.codes ? versions.root.blob : parent.blob;
-  const call = { ...values, prompt, image, codes: parent.codes, stream: "true", partial_images: PREVIEWS };
+  const codes = parent.codes && new Blob([parent.codes]); // a file: texts of a form may be short only
+  const call = { ...values, prompt, image, codes, stream: "true", partial_images: PREVIEWS };
   const made = [], tree = versions, control = new AbortController();
   running = control;
   written = at("prompt").value;

@@ -35,7 +35,7 @@ export function showError(message, param) {
   const id = { ...FIELDS, prompt: "prompt", mask: "mask", image: "image", key: "key" }[param] ?? "run";
   at(`${id}-error`).textContent = message;
   if (at("settings").contains(at(id))) open(true);
-  if (at(id).matches("input, textarea, select")) {
+  if (at(id)?.matches("input, textarea, select")) {
     at(id).setAttribute("aria-invalid", "true");
     at(id).focus();
   }
