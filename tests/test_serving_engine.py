@@ -337,6 +337,10 @@ def test_an_edit_that_fails_fails_alone(pipeline, monkeypatch):
         assert engine.state().outcomes == {"finished": 2, "failed": 1, "cancelled": 0, "late": 0}
     scales = [[event.index for event in told if isinstance(event, ScaleDone)] for told in ends]
     assert scales == [[0, 1, 2, 3], [0, 1], [0, 1, 2, 3]]
+    for told, seed in ((ends[0], 1), (ends[2], 3)):  # drawn twice, from the seed both times
+        assert isinstance(told[-1], Finished)
+        one = pipeline(**square | {"seed": seed, "temperature": 0.5}).images[0]
+        assert np.array_equal(np.asarray(told[-1].output.images[0]), np.asarray(one))
     assert isinstance(ends[1][-1], Failed) and isinstance(ends[1][-1].error, torch.OutOfMemoryError)
 
 
