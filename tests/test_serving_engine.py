@@ -16,9 +16,10 @@ from varedit.errors import UsageError
 from varedit.generation import Generation
 from varedit.pipeline import VAREditPipeline
 from varedit.serving.edits import EditEvent, EventQueue, Failed, Finished, ScaleDone, SubmittedEdit
-from varedit.serving.engine import Engine, EngineState
+from varedit.serving.engine import Engine
 from varedit.serving.limits import EngineLimits, batch_memory, bytes_together
 from varedit.serving.refusals import Cancelled, DeadlinePassed, Draining, NotReady, QueueFull
+from varedit.serving.state import EngineState
 
 NUM_SCALES = 4
 PLENTY = 10**10

@@ -16,9 +16,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Self
 
 import torch
 
@@ -30,68 +29,13 @@ from varedit.serving.batches import Batch
 from varedit.serving.edits import BatchKey, EditEvent, Failed, Finished, Listener, SubmittedEdit
 from varedit.serving.limits import EngineLimits, batch_memory, bytes_together
 from varedit.serving.refusals import Cancelled, DeadlinePassed, Draining, NotReady, QueueFull
-
-Outcome = Literal["finished", "failed", "cancelled", "late"]
+from varedit.serving.state import EngineObserver, EngineState, NoObserver, Outcome
 
 FINISHERS = 2  # threads that restore results; numpy and Pillow let others run meanwhile
 _SMOOTHING = 0.2  # weight of the newest edit in the running mean of their cost
 _GUESSED_SECONDS = 1.0  # of an edit, before the first one is done
 
 log = logging.getLogger(__name__)
-
-
-class EngineObserver(Protocol):
-    """What wants to count; called on the engine's threads."""
-
-    def batch_began(self, size: int) -> None:
-        """Told of the edits in a new batch."""
-
-    def scale_drawn(self, index: int, seconds: float) -> None:
-        """Told of one scale of one batch."""
-
-    def edit_ended(self, outcome: Outcome, queued: float | None, seconds: float) -> None:
-        """Told of an end, with seconds in the queue (None if it never left it) and in all."""
-
-
-class NoObserver:
-    """Counts nothing."""
-
-    def batch_began(self, size: int) -> None:
-        """Let it pass."""
-
-    def scale_drawn(self, index: int, seconds: float) -> None:
-        """Let it pass."""
-
-    def edit_ended(self, outcome: Outcome, queued: float | None, seconds: float) -> None:
-        """Let it pass."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineState:
-    """The engine at one moment.
-
-    Attributes:
-        waiting, active, finishing: edits in the queue, in batches, and after the model.
-        outcomes: ends so far.
-        seconds_per_edit: of the model's time, a running mean.
-        stalled: seconds since the last sign of progress, 0 where nothing is to be done.
-        is_draining: whether new edits are refused.
-        failure: why the engine has given up; None while it works.
-    """
-
-    waiting: int
-    active: int
-    finishing: int
-    outcomes: dict[Outcome, int]
-    seconds_per_edit: float
-    stalled: float
-    is_draining: bool
-    failure: str | None
-
-    @property
-    def expected_wait(self) -> float:
-        """Seconds until an edit that arrived now would be done."""
-        return (self.waiting + self.active + 1) * self.seconds_per_edit
 
 
 class Engine:
