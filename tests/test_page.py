@@ -13,12 +13,10 @@ from playwright.sync_api import expect
 
 from tests.browser import watched_page
 from tests.page_server import SCALES, page_server
-from tests.served import png
+from tests.page_steps import HEIGHT, PHOTO, WIDTH, choose, downloaded, edit, handed, pixels, press_enter, shown
 
 pytestmark = pytest.mark.browser
 
-WIDTH, HEIGHT = 60, 48
-PHOTO = png(WIDTH, HEIGHT)
 STILL = {"reduced_motion": "reduce"}
 
 
@@ -35,68 +33,6 @@ def page(chromium, server):
         opened.goto(server.url)
         yield opened
     server.pace.free()
-
-
-def file(data=PHOTO, name="cup.png"):
-    return {"name": name, "mimeType": "image/png", "buffer": data}
-
-
-def choose(page, data=PHOTO, name="cup.png"):
-    page.set_input_files("#first-file", file(data, name))
-    expect(page.locator("#frame")).to_be_visible()
-
-
-def press_enter(page, words):
-    page.fill("#prompt", words)
-    page.press("#prompt", "Enter")
-
-
-def edit(page, words, version):
-    press_enter(page, words)
-    expect(page.locator("#prompt-label")).to_have_text(f"What should change in version {version}?")
-    expect(page.locator("#run")).to_be_visible()
-
-
-def shown(page):
-    """The bytes of the picture in the middle."""
-    return fetched(page, page.locator("#after").get_attribute("src"))
-
-
-def fetched(page, address):
-    """The bytes behind an address of the page."""
-    text = page.evaluate(
-        """async (address) => { const image = new Image(); image.src = address; await image.decode();
-        const canvas = document.createElement("canvas"); canvas.width = image.naturalWidth;
-        canvas.height = image.naturalHeight; canvas.getContext("2d").drawImage(image, 0, 0);
-        return canvas.toDataURL("image/png").split(",")[1]; }""",
-        address,
-    )
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(text))).convert("RGB"))
-
-
-def pixels(data):
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-
-
-def downloaded(page):
-    with page.expect_download() as waiting:
-        page.click("#download")
-    return waiting.value.suggested_filename, waiting.value.path().read_bytes()
-
-
-def handed(page, event, data=PHOTO, kind="image/png"):
-    """Paste or drop a file anywhere on the page."""
-    page.evaluate(
-        """([event, text, kind]) => {
-        const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-        const transfer = new DataTransfer();
-        transfer.items.add(new File([bytes], "handed.png", { type: kind }));
-        document.body.dispatchEvent(event === "paste"
-            ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
-            : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-        }""",
-        [event, base64.b64encode(data).decode(), kind],
-    )
 
 
 def test_previews_are_seen_in_place_before_the_result(page, server):
@@ -156,7 +92,7 @@ def test_stop_leaves_the_picture_as_it_was_and_the_server_stops_too(page, server
     expect(page.locator("#status")).to_have_text("Stopped")
     expect(page.locator("#after")).to_have_attribute("src", re.compile("^blob:"))
     assert np.array_equal(shown(page), pixels(PHOTO))
-    assert page.locator("#versions").is_hidden()
+    assert page.locator("#versions button").count() == 1, "the photograph"
     while not server.edits[-1].submitted[0].is_cancelled:
         page.wait_for_timeout(20)
     server.pace.free()
@@ -257,7 +193,7 @@ def test_a_dropped_result_brings_its_settings_back(page, server):
     assert downloaded(page)[1] == data, "the same edit again"
     handed(page, "drop", data)
     page.get_by_role("button", name="Open that picture instead").click()
-    expect(page.locator("#versions")).to_be_hidden()
+    expect(page.locator("#versions button")).to_have_count(1)
     assert np.array_equal(shown(page), pixels(data))
     page.get_by_role("button", name="Back to the one before").click()
     expect(page.locator("#prompt-label")).to_contain_text("version 2")

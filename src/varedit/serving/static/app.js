@@ -236,7 +236,7 @@ function tellMask() {
   at("brush").hidden = !share && !isPressed("show-brush");
 }
 
-function percent(share) { return share < 0.01 ? "Less than 1 %" : `${Math.round(100 * share)} %`; }
+function percent(share) { return share < 0.005 ? "Less than 1 %" : `${Math.round(100 * share)} %`; }
 
 function isPressed(id) { return at(id).getAttribute("aria-pressed") === "true"; }
 

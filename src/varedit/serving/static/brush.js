@@ -8,7 +8,7 @@ const TINT = "#ff008c";
 
 let strokes = []; // { points: [[x, y], ...], width, isErasing }
 let picture = { width: 1, height: 1 };
-let cursor = null; // [x, y] while keys paint
+let cursor = null; // [x, y] once keys paint
 let told = () => {}; // called after every change
 
 canvas.addEventListener("pointerdown", (event) => {
@@ -25,7 +25,7 @@ canvas.addEventListener("pointermove", (event) => {
 });
 canvas.addEventListener("pointerup", () => told());
 canvas.addEventListener("keydown", onKey);
-canvas.addEventListener("blur", () => { cursor = null; redraw(); });
+for (const event of ["focus", "blur"]) canvas.addEventListener(event, redraw);
 
 // Begin with an empty mask for a picture of a width and height.
 export function prepare(width, height, onChange) {
@@ -100,7 +100,7 @@ function redraw() {
   const context = canvas.getContext("2d");
   context.globalAlpha = 0.5;
   context.drawImage(layer(canvas.width, canvas.height), 0, 0);
-  if (!cursor) return;
+  if (!cursor || document.activeElement !== canvas) return;
   const scale = canvas.width / picture.width, radius = size.value / 200 * Math.max(canvas.width, canvas.height);
   context.globalAlpha = 1;
   for (const [colour, dashes] of [["#fff", []], ["#000", [4, 4]]]) {

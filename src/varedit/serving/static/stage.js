@@ -77,7 +77,9 @@ export async function opened(blob) {
 export async function draw(element, url) {
   wanted.set(element, url);
   await decoded(url);
-  if (wanted.get(element) === url) element.src = url;
+  if (wanted.get(element) !== url) return;
+  element.src = url;
+  await element.decode().catch(() => {}); // another picture has taken its place
 }
 
 // A small copy, as an address: the strip of versions must not hold all pictures in full.

@@ -9,7 +9,7 @@ export function drawTree(versions, choose) {
   const list = document.createElement("ul");
   list.append(branch(versions.root));
   strip.replaceChildren(list);
-  strip.hidden = !versions.root.children.length;
+  strip.hidden = false;
   const current = strip.querySelector("[aria-current]");
   if (hadFocus) current.focus({ preventScroll: true });
   const beyond = current.getBoundingClientRect().right - strip.getBoundingClientRect().right;
