@@ -78,6 +78,8 @@ def test_a_target_that_equals_the_source_is_the_source_and_costs_nothing(referen
     source = editor.features(2, seed=2)
     sums = sums_of(editor, source)
     generation = begun(editor, source, [SHARP, SHARP], reuse=EXACT)
+    if generation.cache.proposal is not None:
+        generation.cache.proposal = torch.zeros_like(generation.cache.proposal)
     computed = []
     step = editor.model.step
 
@@ -96,7 +98,7 @@ def test_a_target_that_equals_the_source_is_the_source_and_costs_nothing(referen
 
 @torch.inference_mode()
 @pytest.mark.parametrize("reference", ["sar", "finest", "full"])
-@pytest.mark.parametrize("merge, options", [(1, {}), (2, {"source_residual": True}), (2, {"source_proposal": True})])
+@pytest.mark.parametrize("merge, options", [(1, {}), (2, {"source_residual": True})])
 def test_only_the_tokens_of_the_edit_are_computed_with_the_keys_of_what_was_computed(reference, merge, options):
     # The oracle computes every token, under a mask that hides the keys of those that reuse leaves out.
     editor = tiny_editor(tiny_config(reference=reference, merge=merge, **options), SQUARE)
@@ -187,6 +189,24 @@ def test_the_tolerance_is_a_share_of_flipped_bits():
     assert active(0.34) == 0
     assert active(0.33) >= 4  # a third of the bits differ; the corners show theirs in full
     assert active(0.0) == 25
+
+
+def test_where_the_source_proposes_nothing_its_own_bits_are_taken():
+    editor = tiny_editor(tiny_config(source_proposal=True), SQUARE)
+    source = editor.features(2, seed=9)
+    generation = begun(editor, source, [SHARP, SHARP], reuse=ReuseSettings(first_scale=2, tolerance=0.1, margin=0))
+    assert generation.cache.proposal is not None and generation.cache.proposal.shape == (4, 25, 3)
+    proposal = torch.zeros(4, 25, 3)
+    proposal[0, 7] = 0.4  # a mean square of 0.16 times 3 / 4 is 0.12 of a code's bits
+    proposal[1, 11] = 0.3  # 0.07: below the tolerance
+    proposal[2:] = 5.0  # what the branch without the instruction proposes has no say
+    generation.cache.proposal = proposal
+    features = [state.features for state in generation][-1]
+    assert generation.reuse is not None
+    assert generation.reuse.is_active.flatten(1).nonzero().tolist() == [[0, 7]]
+    kept = editor.quantizer.encode(source).running[-1]
+    is_kept = (features == kept).all(dim=1).flatten(1)
+    assert is_kept[1].all() and is_kept[0].sum() == 24 and not is_kept[0, 7]
 
 
 def test_a_mask_decides_by_decree():

@@ -125,7 +125,9 @@ class Generation(Iterator[GeneratedScale]):
         if self.branches == 2 and scale >= self.sampler.guided_scales:
             self._leave_guidance()
         if self.reuse_settings is not None and scale == self.reuse_settings.begins(schedule):
-            self.reuse = find_reuse(self.reuse_settings, schedule, self.quantizer, self.source, features, self.allowed)
+            self.reuse = find_reuse(
+                self.reuse_settings, schedule, self.quantizer, self.source, features, self.allowed, self.proposal
+            )
         merge, grid = _merge(self.quantizer, self.layout), schedule.grids[scale]
         bits = tokens_to_latents(self._tokens(features, scale).float(), grid, merge) > 0.5
         features = self.quantizer.add(features, bits, scale)
@@ -140,6 +142,16 @@ class Generation(Iterator[GeneratedScale]):
     def features(self) -> Tensor:
         """(B, d, H, W) the sum of codes so far."""
         return torch.zeros_like(self.source) if self.state is None else self.state.features
+
+    @property
+    def proposal(self) -> Tensor | None:
+        """(B, d, H, W) how far the target lies, as the source proposes it; None for models that do not."""
+        found = self.cache.proposal
+        if found is None:
+            return None
+        return tokens_to_latents(
+            found[: len(self.source)], self.layout.schedule.final, _merge(self.quantizer, self.layout)
+        )
 
     def taken(self, items: Tensor, uniforms: Sequence[Tensor], scales: int | None = None) -> Generation:
         """The edits ``items`` (N,) of the batch, by index, going on from here with draws of their own.

@@ -1,4 +1,7 @@
-"""Edit-aware reuse: where the target has so far equalled the source, its late scales take the source's own bits.
+"""Edit-aware reuse: where the target equals the source, its late scales take the source's own bits.
+
+Whether it does is told by its sum before the late scales or, for models with `source_proposal`, by what the source
+proposes, which knows before the first scale and is nearly nil outside of an edit.
 
 An edit that leaves most of a picture alone then costs little more than its own part of it, and everything else comes
 out exactly as the source does. Opt-in, since it is an approximation: what is reused is not computed, later tokens do
@@ -118,8 +121,9 @@ def find_reuse(
     source: Tensor,
     features: Tensor,
     allowed: Tensor | None,
+    proposal: Tensor | None = None,
 ) -> Reuse:
-    """Compare the target's sum before the first late scale with the source's.
+    """Find where the target equals the source: by its sum before the first late scale, or by the source's proposal.
 
     Reads back how many tokens remain: the one place where generation waits for the device.
 
@@ -127,10 +131,12 @@ def find_reuse(
         source: (B, d, H, W) features of the sources.
         features: (B, d, H, W) the target's sum before the first late scale.
         allowed: (B, h_K, w_K) bool on the final token grid, where a mask lets the picture change; None is everywhere.
+        proposal: (B, d, H, W) how far the source proposes that the target lies; None compares the sums.
     """
     begins = settings.begins(schedule)
     sums = quantizer.encode(source).running
-    share = (features - sums[begins - 1]).square().mean(dim=1, keepdim=True) * (quantizer.channels / 4)
+    difference = features - sums[begins - 1] if proposal is None else proposal
+    share = difference.square().mean(dim=1, keepdim=True) * (quantizer.channels / 4)
     changed = F.adaptive_max_pool2d((share > settings.tolerance).float(), schedule.final)
     around = 2 * settings.margin + 1
     is_active = F.max_pool2d(changed, around, stride=1, padding=settings.margin)[:, 0] > 0
