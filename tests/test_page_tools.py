@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from tests.page_steps import (
     screenshot,
     shown,
 )
+from tests.toys import toy_pipeline
 
 pytestmark = pytest.mark.browser
 
@@ -164,7 +166,7 @@ def test_of_several_variants_one_is_chosen_and_all_are_kept(page, server):
     assert name.endswith(".jpg") and data.startswith(b"\xff\xd8")
 
 
-def test_a_version_is_told_as_a_command_and_as_python(page):
+def test_a_version_is_told_as_commands_and_as_python_that_makes_it_again(page, tmp_path, monkeypatch):
     choose(page, name="my cup.png")
     page.click("#show-settings")
     page.fill("#seed", "7")
@@ -172,31 +174,20 @@ def test_a_version_is_told_as_a_command_and_as_python(page):
     edit(page, 'it\'s "warmer"', 1)
     page.fill("#guidance", "1.5")
     edit(page, "darker", 2)
+    result = shown(page)
     page.click("#show-repeat")
     first, second = (shlex.split(line) for line in page.inner_text("#as-command").splitlines())
     between, last = "my cup-it-s-warmer-7.png", "my cup-darker-7.png"
-    assert first == ["varedit", "edit", "my cup.png", 'it\'s "warmer"', "--seed", "7", "-o", between]
-    assert second == ["varedit", "edit", between, "darker", "--seed", "7", "--guidance", "1.5", "-o", last]
-    asked = []
+    options = ["--model", "toy", "--seed", "7"]
+    assert first == ["varedit", "edit", "my cup.png", 'it\'s "warmer"', *options, "-o", between]
+    assert second == ["varedit", "edit", between, "darker", *options, "--guidance", "1.5", "-o", last]
 
-    class Image:
-        images = property(lambda self: [self])
-
-        def save(self, name):
-            asked.append(name)
-
-    def pipe(image, *words, **options):
-        asked.append((image if isinstance(image, str) else "the result", *words, options))
-        return Image()
-
-    code = page.inner_text("#as-python").splitlines()
-    assert code[:3] == ["from varedit import VAREditPipeline", "", "pipe = VAREditPipeline.from_pretrained()"]
-    exec("\n".join(code[3:]), {"pipe": pipe})  # noqa: S102, the page of this repository wrote it
-    assert asked == [
-        ("my cup.png", 'it\'s "warmer"', {"seed": 7}),
-        ("the result", "darker", {"seed": 7, "guidance_scale": 1.5}),
-        last,
-    ]
+    monkeypatch.chdir(tmp_path)
+    Path("my cup.png").write_bytes(PHOTO)
+    load, *calls = page.inner_text("#as-python").splitlines()[2:]
+    assert load == 'pipe = VAREditPipeline.from_pretrained("toy")'
+    exec("\n".join(calls), {"pipe": toy_pipeline()})  # noqa: S102, the page of this repository wrote it
+    assert np.array_equal(pixels(Path(last).read_bytes()), result)
 
 
 def test_a_wrong_setting_is_told_beside_its_control(page):

@@ -17,6 +17,7 @@ const EXAMPLES = ["Make it black and white", "A lot warmer", "Slightly brighter"
 
 let versions = null; // of the present photograph
 let running = null; // the AbortController of the edit under way
+let model = ""; // its name
 let written = ""; // what the page itself put into the instruction box
 
 // ---- photographs ----
@@ -298,8 +299,8 @@ at("dice").addEventListener("click", settings.throwDice);
 at("notice-close").addEventListener("click", closeNotice);
 at("show-repeat").addEventListener("click", () => {
   const edits = versions.edits(), name = versions.root.name;
-  at("as-command").textContent = asCommand(name, edits);
-  at("as-python").textContent = asPython(name, edits);
+  at("as-command").textContent = asCommand(name, edits, model);
+  at("as-python").textContent = asPython(name, edits, model);
   at("copied").textContent = "";
   at("repeat").showModal();
 });
@@ -344,7 +345,8 @@ for (const words of EXAMPLES) {
 
 async function greet() {
   try {
-    at("model").textContent = `model ${await modelName(at("key").value)}`;
+    model = await modelName(at("key").value);
+    at("model").textContent = `model ${model}`;
     closeNotice();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;

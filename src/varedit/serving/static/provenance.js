@@ -45,27 +45,30 @@ export function fileName(photo, version) {
   return `${stem}-${words || "edited"}-${version.seed}.${version.settings.output_format === "jpeg" ? "jpg" : version.settings.output_format}`;
 }
 
-// The edits that led to a version as commands, one a line; each edit starts from the result before it.
-export function asCommand(photo, edits) {
+const EMBEDDED = "mini"; // the model that is taken where none is named
+
+// The edits that led to a version as commands, one a line; each begins with the pixels of the result before it.
+export function asCommand(photo, edits, model) {
   return edits.map((edit, place) => {
     const source = place ? fileName(photo, edits[place - 1]) : photo;
-    const options = [["seed", edit.seed], ["guidance", edit.settings.guidance_scale],
-      ["temperature", edit.settings.temperature], ["mask", edit.settings.mask && "mask.png"]];
-    const said = options.filter(([, value]) => value || value === 0).map(([name, value]) => ` --${name} ${value}`);
+    const options = { model: model === EMBEDDED ? "" : model, seed: edit.seed, guidance: edit.settings.guidance_scale,
+      temperature: edit.settings.temperature, mask: edit.settings.mask && "mask.png" };
+    const said = Object.entries(options).filter(([, value]) => value).map(([name, value]) => ` --${name} ${quoted(value)}`);
     return `varedit edit ${quoted(source)} ${quoted(edit.instruction)}${said.join("")} -o ${quoted(fileName(photo, edit))}`;
   }).join("\n");
 }
 
-// The same as Python.
-export function asPython(photo, edits) {
+// The same as Python, where each edit goes on from the codes of the one before it, as it does here.
+export function asPython(photo, edits, model) {
   const calls = edits.map((edit, place) => {
-    const options = [["seed", edit.seed], ["guidance_scale", edit.settings.guidance_scale],
-      ["temperature", edit.settings.temperature], ["mask", edit.settings.mask && '"mask.png"']];
-    const said = options.filter(([, value]) => value || value === 0).map(([name, value]) => `, ${name}=${value}`);
-    return `image = pipe(${place ? "image" : JSON.stringify(photo)}, ${JSON.stringify(edit.instruction)}${said.join("")}).images[0]`;
+    const options = { seed: edit.seed, guidance_scale: edit.settings.guidance_scale, temperature: edit.settings.temperature,
+      mask: edit.settings.mask && '"mask.png"', codes: place && "result.codes" };
+    const said = Object.entries(options).filter(([, value]) => value).map(([name, value]) => `, ${name}=${value}`);
+    return `result = pipe(${JSON.stringify(photo)}, ${JSON.stringify(edit.instruction)}${said.join("")})`;
   });
-  return ["from varedit import VAREditPipeline", "", "pipe = VAREditPipeline.from_pretrained()", ...calls,
-    `image.save(${JSON.stringify(fileName(photo, edits.at(-1)))})`].join("\n");
+  const loaded = model === EMBEDDED ? "" : JSON.stringify(model);
+  return ["from varedit import VAREditPipeline", "", `pipe = VAREditPipeline.from_pretrained(${loaded})`, ...calls,
+    `result.images[0].save(${JSON.stringify(fileName(photo, edits.at(-1)))})`].join("\n");
 }
 
 function quoted(text) { return /^[\w./-]+$/.test(text) && !text.startsWith("-") ? text : `'${text.replaceAll("'", "'\\''")}'`; }
