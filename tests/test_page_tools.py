@@ -86,6 +86,12 @@ def test_only_the_painted_places_change(page, server):
     result, photo = shown(page), pixels(PHOTO)
     assert np.array_equal(result[alpha == 255], photo[alpha == 255])
     assert (result != photo)[painted].any()
+    page.click("#show-repeat")
+    assert "--mask mask.png" in page.inner_text("#as-command")
+    with page.expect_download() as waiting:
+        page.click("#mask-file")
+    assert waiting.value.suggested_filename == "mask.png"
+    assert waiting.value.path().read_bytes() == server.calls[0].mask
 
 
 def test_painting_by_keys_erasing_and_clearing(page):

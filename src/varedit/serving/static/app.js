@@ -301,6 +301,10 @@ at("show-repeat").addEventListener("click", () => {
   const edits = versions.edits(), name = versions.root.name;
   at("as-command").textContent = asCommand(name, edits, model);
   at("as-python").textContent = asPython(name, edits, model);
+  const painted = edits.findLast((one) => one.settings.mask);
+  at("mask-file").hidden = !painted;
+  URL.revokeObjectURL(at("mask-file").href);
+  if (painted) at("mask-file").href = URL.createObjectURL(painted.settings.mask);
   at("copied").textContent = "";
   at("repeat").showModal();
 });
