@@ -255,8 +255,8 @@ def _recipe() -> dict[str, Any]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=90_000)
-    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--requests", type=int, default=4_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "fuzz.json")
     return parser.parse_args()
