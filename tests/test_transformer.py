@@ -350,7 +350,7 @@ class Answering(nn.Module):
 @pytest.mark.parametrize("option", ["residual_shift", "source_proposal"])
 def test_a_part_of_the_copy_path_without_it_is_refused(option):
     with pytest.raises(ConfigError, match=f"{option} is a part of the copy path; set source_residual"):
-        replace(tiny_config(), **{option: True})
+        replace(tiny_config(), **{option: True})  # type: ignore[arg-type]  # both are switches
 
 
 def proposing_config(**settings: Any) -> TransformerConfig:
@@ -411,7 +411,7 @@ def test_a_proposal_that_is_right_gives_the_targets_bits_at_every_scale():
     assert path is not None
     editor.model.head.weight.zero_(), editor.model.head.bias.zero_(), path.strength.fill_(1.0)
     assert path.proposal is not None
-    path.proposal.forward = Answering(latents_to_tokens(target - source, 1)).forward  # type: ignore[method-assign]
+    path.proposal.forward = Answering(latents_to_tokens(target - source, 1)).forward  # type: ignore[method-assign,assignment]
     bits = [latents_to_tokens(each.float(), 1) > 0.5 for each in editor.quantizer.encode(target).bits]
     text = tiny_text((4, 7))
     for logits in (editor.teacher_forced(forced, text), editor.cached(forced, text)):

@@ -171,7 +171,9 @@ class EditRun:
             for item, pixels in zip(going_on, decoded, strict=True):
                 codes = self.requests[item].codes
                 assert codes is not None
-                found[item] = Earlier(pixels, None if codes.reach is None else codes.reach.astype(np.float32) / 255)
+                found[item] = Earlier(
+                    pixels, None if codes.reach is None else codes.reach.astype(np.float32) / np.float32(255)
+                )
         return found
 
     def _codes(self, item: int) -> EditedCodes:
