@@ -42,6 +42,7 @@ def test_a_phone_shows_all_in_one_column(chromium, server):
         choose(page)
         page.tap("#show-brush")
         box = page.locator("#brush").bounding_box()
+        assert box is not None
         page.touchscreen.tap(box["x"] + box["width"] / 4, box["y"] + box["height"] / 2)
         expect(page.locator("#brush-told")).to_contain_text("1 % is painted")
         assert sideways_scroll(page) == 0 and small_targets(page) == []
