@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,17 @@ import click
 
 from varedit.cli.request import device_option, model_option, precision_option
 from varedit.cli.terminal import Terminal, talking
-from varedit.errors import MissingExtra
+from varedit.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
     from varedit.pipeline import VAREditPipeline
+    from varedit.serving.settings import ServerSettings
+
+_OPEN = "open {} (Ctrl-C stops the server)"
+_RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nobody is told who edits what
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # the rest is about Ray's own matters
+}
 
 
 @click.command()
@@ -48,6 +56,9 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Refuse parameters that are not known.")
 @click.option("--log-prompts", is_flag=True, help="Write instructions into the log.")
 @click.option("--no-docs", is_flag=True, help="Do not show the API at /docs.")
+@click.option("--ray", is_flag=True, help="Serve with replicas on the Ray cluster of RAY_ADDRESS, or on this machine.")
+@click.option("--replicas", type=click.IntRange(1), metavar="N", help="Replicas that are always there.  [default: 1]")
+@click.option("--max-replicas", type=click.IntRange(1), metavar="N", help="Under load.  [default: as --replicas]")
 @talking
 @click.pass_obj
 def serve(terminal: Terminal, /, **options: Any) -> int:
@@ -60,8 +71,10 @@ def serve(terminal: Terminal, /, **options: Any) -> int:
 
     POST /v1/images/edits takes what the official OpenAI client sends; /health, /ready and /metrics are for operators.
     The log goes to stderr, one JSON object a line unless that is a terminal. SIGTERM ends the server after the edits
-    that are under way.
+    that are under way. With --ray the log is in the cluster's own log folders.
     """
+    if not options["ray"] and (options["replicas"] or options["max_replicas"]):
+        raise UsageError("--replicas and --max-replicas need --ray")
     try:
         from varedit.serving.logs import log_to_stderr
         from varedit.serving.server import Server, service_of
@@ -85,6 +98,8 @@ def serve(terminal: Terminal, /, **options: Any) -> int:
         log_prompts=options["log_prompts"],
         strict=options["strict"],
     )
+    if options["ray"]:
+        return _serve_on_ray(terminal, settings, options)
 
     def load() -> VAREditPipeline:
         from varedit.pipeline import VAREditPipeline
@@ -93,4 +108,28 @@ def serve(terminal: Terminal, /, **options: Any) -> int:
 
     log_to_stderr()
     service = service_of(load, settings, max_queue=options["max_queue"])
-    return Server(service, lambda address: terminal.say(f"open {address} (Ctrl-C stops the server)")).serve_here()
+    return Server(service, lambda address: terminal.say(_OPEN.format(address))).serve_here()
+
+
+def _serve_on_ray(terminal: Terminal, settings: ServerSettings, options: dict[str, Any]) -> int:
+    for name, value in _RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "RAY_ADDRESS" not in os.environ and "RAY_AUTH_MODE" not in os.environ:  # whoever reaches Ray's ports runs code
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    try:
+        from varedit.serving.ray_session import serve_on_ray
+    except ModuleNotFoundError as error:
+        raise MissingExtra("Serving on many machines", "ray") from error
+    from varedit.serving.cluster import ClusterSettings
+
+    replicas = options["replicas"] or 1
+    cluster = ClusterSettings(
+        server=settings,
+        model=options["model"],
+        device=options["device"],
+        precision=options["precision"],
+        min_replicas=replicas,
+        max_replicas=options["max_replicas"] or replicas,
+        max_queue=options["max_queue"],
+    )
+    return serve_on_ray(cluster, lambda address: terminal.say(_OPEN.format(address)))
