@@ -81,7 +81,7 @@ def test_the_table_fits_eighty_characters_and_shows_floor_and_ceiling(judged):
 def test_facts_tell_model_settings_device_and_versions(tmp_path):
     pipeline = toy_pipeline()
     pipeline.save_pretrained(tmp_path / "model")
-    source = ModelSource(tmp_path / "model", "c0ffee")
+    source = ModelSource(tmp_path / "model", revision="c0ffee")
     facts = measurement_facts(source, pipeline, GenerationChoice(guidance=1.25), "varedit eval scenes")
     assert facts["model"] == {"name": "toy", "revision": "c0ffee", "sha256": folder_hash(tmp_path / "model")}
     assert facts["settings"] == {

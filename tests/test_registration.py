@@ -46,6 +46,7 @@ class Lossless(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.decoder = nn.ModuleDict({"conv_in": nn.Conv2d(1, 1, 1)})  # whose type is the compute type
         self.config = AutoencoderConfig(
             latent_channels=3 * PATCH**2, base_channels=24, channel_multipliers=(1, 1, 1, 1)
         )

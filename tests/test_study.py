@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -106,7 +107,9 @@ def postgres(tmp_path_factory):
     if os.geteuid() == 0:  # the server refuses to run as root
         user = "nobody"
         shutil.chown(folder, user)
-        for parent in [folder, *folder.parents][:3]:
+        for parent in [folder, *folder.parents]:
+            if parent == Path(tempfile.gettempdir()):
+                break
             parent.chmod(parent.stat().st_mode | 0o011)
 
     def run(name, *options):
