@@ -251,7 +251,7 @@ def test_the_default_batch_is_what_memory_allows(pipeline, monkeypatch):
 
 def same_picture(one: Path, other: Path) -> bool:
     """Files also tell the batch that their edit was drawn in, which may be another one."""
-    return np.array_equal(*(np.asarray(Image.open(path)) for path in (one, other)))
+    return np.array_equal(np.asarray(Image.open(one)), np.asarray(Image.open(other)))
 
 
 class Killed(BaseException):
