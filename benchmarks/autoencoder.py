@@ -31,11 +31,12 @@ from varedit import __version__
 from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import load_config, load_weights
 from varedit.config import EditorConfig
+from varedit.content_hash import folder_hash
 from varedit.data.crops import photograph_files
 from varedit.data.scenes import held_out_scenes
 from varedit.data.splits import split_of
 from varedit.editor import latent_quantizer
-from varedit.evaluation.facts import device_words, folder_hash
+from varedit.evaluation.facts import device_words
 from varedit.evaluation.files import make_report_folder, write_report
 from varedit.hub import find_model
 from varedit.training.batches import PairSource

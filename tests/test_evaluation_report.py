@@ -15,9 +15,10 @@ from rich.console import Console
 
 from tests.stub_scenes import StubScenes, colour_blind, oracle
 from tests.toys import toy_pipeline
+from varedit.content_hash import folder_hash
 from varedit.errors import OutputError
 from varedit.evaluation.contestants import CEILING, FLOOR, MODEL, GenerationChoice, do_nothing
-from varedit.evaluation.facts import folder_hash, measurement_facts
+from varedit.evaluation.facts import measurement_facts
 from varedit.evaluation.files import make_report_folder, write_report
 from varedit.evaluation.scene_page import SHOWN_BEST, SHOWN_FAILED, SHOWN_WORST, scene_page, shown_scenes
 from varedit.evaluation.scene_report import results_report, results_table

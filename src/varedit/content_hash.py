@@ -39,7 +39,7 @@ class FolderHash:
 
     def _compute(self) -> None:
         try:
-            self._found = _folder_sha256(self._folder)
+            self._found = folder_hash(self._folder)
         except OSError as error:
             self._found = error
 
@@ -56,11 +56,11 @@ def array_sha256(*arrays: NDArray[Any] | None) -> str:
     return digest.hexdigest()
 
 
-def _folder_sha256(folder: Path) -> str:
+def folder_hash(folder: Path) -> str:
+    """One SHA-256 over the names and contents of a model's configuration, weights and tokenizer. Raises OSError."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.suffix in _MODEL_FILES and path.is_file():
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _MODEL_FILES and path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()

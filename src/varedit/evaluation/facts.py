@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import platform
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from varedit import __version__
+from varedit.content_hash import folder_hash
 from varedit.evaluation.contestants import GenerationChoice
 from varedit.hub import ModelSource
 from varedit.pipeline import VAREditPipeline
@@ -47,16 +46,6 @@ def measurement_facts(
             "numpy": np.__version__,
         },
     }
-
-
-def folder_hash(folder: Path) -> str:
-    """One SHA-256 over the names and contents of a model's configuration, weights and tokenizer."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
 
 
 def resolved_settings(pipeline: VAREditPipeline, choice: GenerationChoice) -> dict[str, Any]:

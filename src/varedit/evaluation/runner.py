@@ -23,9 +23,9 @@ from varedit.batch.edits import Edit
 from varedit.batch.job import Summary, Workforce, run_job
 from varedit.batch.journal import Outcome
 from varedit.batch.stream import EditSettings
+from varedit.content_hash import folder_hash
 from varedit.errors import InputMissing, UsageError
 from varedit.evaluation.benchmarks.items import Benchmark, Item
-from varedit.evaluation.facts import folder_hash
 from varedit.evaluation.files import make_report_folder, write_report
 from varedit.evaluation.run_folder import BENCHMARK, EDITOR, ITEMS, PICTURES, RESULTS, RunFolder, RunItem
 from varedit.file_kinds import kind_of
