@@ -345,6 +345,10 @@ class VAREditPipeline:
             grids = latent_quantizer(self.config, self.config.templates.named(codes.template)).grids
             codes.check(self.config.name, self.config.autoencoder.latent_channels, grids)
 
+    def run(self, requests: list[EditRequest], template: Template, options: RunOptions) -> EditRun:
+        """A run over edits of one template, for callers that take its steps themselves."""
+        return EditRun(self.editor, requests, template, options.fit, options.reuse, options.choice)
+
     def reuse_settings(self, given: bool | ReuseSettings | None) -> ReuseSettings | None:
         """What the argument ``reuse`` of a call means; None is no reuse. Raises ConfigError."""
         if isinstance(given, ReuseSettings):
@@ -359,8 +363,7 @@ class VAREditPipeline:
         for place, request in enumerate(requests):
             groups.setdefault(self.template(request, options), []).append(place)
         for template, places in groups.items():
-            chosen = [requests[place] for place in places]
-            yield places, EditRun(self.editor, chosen, template, options.fit, options.reuse, options.choice)
+            yield places, self.run([requests[place] for place in places], template, options)
 
     def _events(
         self, run: EditRun, options: RunOptions, output_type: OutputType, callback: StepCallback | None

@@ -112,7 +112,7 @@ def started_run(
     """A run over pictures of one size, encoded; the model's own defaults without a choice."""
     requests, options = pipeline.requests(list(pictures), list(instructions), seed=list(seeds), **choice.arguments)
     template = pipeline.template(requests[0], options)
-    run = EditRun(pipeline.editor, requests, template, options.fit, options.reuse, options.choice)
+    run = pipeline.run(requests, template, options)
     run.encode()
     return run
 

@@ -43,7 +43,7 @@ class Batch:
             dataclasses.replace(edit.request, generator=torch.Generator().manual_seed(edit.request.seed))
             for edit in self.edits
         ]
-        self._run = EditRun(self.pipeline.editor, requests, template, options.fit, options.reuse, options.choice)
+        self._run = self.pipeline.run(requests, template, options)
 
     @property
     def num_scales(self) -> int:
