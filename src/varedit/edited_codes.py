@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import json
 import zlib
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from varedit.content_hash import array_sha256
 from varedit.errors import UsageError
 from varedit.scales import ScaleSchedule
 
@@ -94,7 +94,7 @@ class EditedCodes:
     @property
     def sha256(self) -> str:
         """By which a result names the codes that it began with."""
-        return hashlib.sha256(self.to_text().encode()).hexdigest()
+        return array_sha256(*self.bits, self.reach)
 
 
 def _count(shape: Any, dimensions: int) -> int:

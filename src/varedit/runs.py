@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -161,8 +162,9 @@ class EditRun:
             features = self.editor.quantizer(self.template).encode(self.photographs).running[-1]
             return self.editor.decode(features).numpy()
 
+    @cached_property
     def _earlier(self) -> list[Earlier | None]:
-        """Per edit, what it goes on from."""
+        """Per edit, what it goes on from; decoded once, however many previews there are."""
         going_on = [item for item, request in enumerate(self.requests) if request.codes is not None]
         found: list[Earlier | None] = [None] * len(self.requests)
         if going_on:
@@ -183,7 +185,7 @@ class EditRun:
 
     def in_model_size(self, decoded: NDArray[np.float32], unedited: NDArray[np.float32] | None) -> list[InModelSize]:
         """The single edits, of which each can be brought to its photograph's size without the others or the model."""
-        open_places, earlier = self._open_places(), self._earlier()
+        open_places, earlier = self._open_places(), self._earlier
         return [
             InModelSize(
                 photograph=request.picture.rgb,

@@ -56,7 +56,7 @@ class Answer:
             if isinstance(event[1], Finished):
                 ends[event[0]] = event[1]
         done = [ends[place] for place in sorted(ends)]
-        data = [{"b64_json": await self._encoded(end), "codes": end.output.codes[0].to_text()} for end in done]
+        data = [await asyncio.to_thread(self._encoded, end) for end in done]
         self._note(done)
         return {
             "created": int(time.time()),
@@ -127,8 +127,7 @@ class Answer:
     async def _completed(self, place: int, end: Finished) -> dict[str, Any]:
         return {
             "type": "image_edit.completed",
-            "b64_json": await self._encoded(end),
-            "codes": end.output.codes[0].to_text(),
+            **await asyncio.to_thread(self._encoded, end),
             **self._event_shape(),
             "usage": self._usage(end, 1),
             "seed": end.output.seeds[0],
@@ -154,18 +153,17 @@ class Answer:
         has_place = call.size is None and call.output_format != "jpeg" and call.background != "opaque"
         return has_place and self.picture.alpha is not None
 
-    async def _encoded(self, end: Finished) -> str:
-        """A result as a file, in base64."""
+    def _encoded(self, end: Finished) -> dict[str, str]:
+        """A result as a file, in base64, and its codes; takes long for a large picture."""
         output, call = end.output, self.call
-        data = await asyncio.to_thread(
-            encode_image,
+        data = encode_image(
             np.asarray(output.images[0]),
             call.output_format.upper(),
             alpha=self.picture.alpha if self._keeps_alpha else None,
             provenance=output.settings[0] if call.metadata else None,
             quality=call.quality,
         )
-        return base64.b64encode(data).decode("ascii")
+        return {"b64_json": base64.b64encode(data).decode("ascii"), "codes": output.codes[0].to_text()}
 
     def _usage(self, end: Finished, count: int) -> dict[str, Any]:
         """Tokens: of the instruction and the source going in, of all scales coming out."""

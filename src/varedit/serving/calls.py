@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from varedit.edited_codes import EditedCodes
 from varedit.errors import UsageError
 from varedit.requests import MAX_SEED
 from varedit.sampling import SamplingSettings
@@ -42,6 +41,7 @@ class EditCall:
 
     Attributes:
         image, mask: bytes of files.
+        codes: text of the codes that the edit goes on from.
         model: as named by the caller; None is the server's own.
         size: (width, height) of the result in pixels; None is the image's own.
         settings: arguments of `VAREditPipeline.requests` for numbers and texts.
@@ -51,6 +51,7 @@ class EditCall:
 
     image: bytes
     mask: bytes | None
+    codes: str | None
     prompt: str
     model: str | None
     n: int
@@ -91,6 +92,7 @@ def edit_call(body: Body, *, max_previews: int, strict: bool = False) -> EditCal
     call = EditCall(
         image=body.images[0],
         mask=body.mask,
+        codes=values.text("codes"),
         prompt=prompt,
         model=values.text("model"),
         n=values.integer("n", 1, MAX_IMAGES) or 1,
@@ -156,17 +158,8 @@ def _settings(values: _Values) -> dict[str, Any]:
             SamplingSettings(**chosen)
         except UsageError as error:
             raise invalid(name, str(error)) from error
-    given = numbers | {"top_k": top_k, "seed": seed, "negative_prompt": negative, "codes": _codes(values)}
+    given = numbers | {"top_k": top_k, "seed": seed, "negative_prompt": negative}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _codes(values: _Values) -> EditedCodes | None:
-    """Of the edit that this one goes on from."""
-    text = values.text("codes")
-    try:
-        return None if text is None else EditedCodes.from_text(text)
-    except UsageError as error:
-        raise invalid("codes", str(error)) from error
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

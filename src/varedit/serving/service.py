@@ -12,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from varedit.errors import VAREditError
+from varedit.edited_codes import EditedCodes
+from varedit.errors import UsageError, VAREditError
 from varedit.images import Picture, load_mask, read_image
 from varedit.pipeline import RunOptions
 from varedit.requests import EditRequest
 from varedit.serving.calls import EditCall
 from varedit.serving.edits import EditEvent, EventQueue, Failed, Finished, ScaleDone, SubmittedEdit
 from varedit.serving.engine import Engine
-from varedit.serving.errors import ApiError
+from varedit.serving.errors import ApiError, invalid
 from varedit.serving.metrics import Metrics
 from varedit.serving.refusals import Draining, NotReady, QueueFull, Refused
 from varedit.serving.settings import ServerSettings
@@ -127,7 +128,7 @@ class Service:
         self._proof = time.monotonic()
 
     async def read(self, call: EditCall) -> tuple[Picture, list[EditRequest], RunOptions]:
-        """Decode a call's picture and mask, a few at a time. Raises VAREditError."""
+        """Decode a call's picture, mask and codes, a few at a time. Raises VAREditError, and ApiError for the codes."""
         async with self._readers:
             return await asyncio.to_thread(self._read, self.running(), call)
 
@@ -142,6 +143,7 @@ class Service:
             picture,
             call.prompt,
             mask=mask,
+            codes=_read_codes(call.codes),
             num_images_per_prompt=call.n,
             width=width,
             height=height,
@@ -221,6 +223,13 @@ def preview_scales(lengths: tuple[int, ...], count: int) -> frozenset[int]:
         free.discard(nearest)
         chosen.add(nearest)
     return frozenset(chosen)
+
+
+def _read_codes(text: str | None) -> EditedCodes | None:
+    try:
+        return None if text is None else EditedCodes.from_text(text)
+    except UsageError as error:
+        raise invalid("codes", str(error)) from error
 
 
 def _sized_mask(mask: NDArray[np.float32], size: tuple[int, int] | None) -> NDArray[np.float32]:
