@@ -19,23 +19,18 @@ import base64
 import io
 import json
 import logging
-import os
-import platform
 import random
 import resource
-import subprocess
-import sys
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from recipe import recipe, tell
 
 from varedit.errors import VAREditError
 from varedit.images import read_image
@@ -65,11 +60,11 @@ def main() -> None:
     logging.disable(logging.WARNING)  # parsers tell of every damaged byte
     started = time.perf_counter()
     pictures = fuzz_pictures(arguments.seed, arguments.pictures)
-    _show(f"{sum(pictures.values())} pictures: {dict(pictures)}")
+    tell(f"{sum(pictures.values())} pictures: {dict(pictures)}")
     requests = asyncio.run(fuzz_requests(arguments.seed, arguments.requests))
-    _show(f"{sum(requests.values())} requests: {dict(requests)}")
+    tell(f"{sum(requests.values())} requests: {dict(requests)}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    report = _recipe() | {
+    report = recipe("pillow", "fastapi", "starlette", "python-multipart") | {
         "inputs": sum(pictures.values()) + sum(requests.values()),
         "pictures": dict(pictures.most_common()),
         "requests": dict(sorted(requests.items())),
@@ -81,7 +76,7 @@ def main() -> None:
         raise SystemExit(f"the process held {peak / 1e6:.0f} MB")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    _show(json.dumps(report, indent=1))
+    tell(json.dumps(report, indent=1))
 
 
 def fuzz_pictures(seed: int, count: int) -> Counter[str]:
@@ -239,20 +234,6 @@ async def answered(app: Any, headers: dict[str, str], body: bytes) -> tuple[int,
     return status, b"".join(parts)
 
 
-def _recipe() -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    return {
-        "command": f"python benchmarks/fuzz.py {' '.join(sys.argv[1:])}",
-        "commit": commit,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": f"CPU, {os.cpu_count()} cores, {platform.machine()}",
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("pillow", "fastapi", "starlette", "python-multipart")},
-        },
-    }
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=100_000)
@@ -260,10 +241,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "fuzz.json")
     return parser.parse_args()
-
-
-def _show(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

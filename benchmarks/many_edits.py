@@ -14,21 +14,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
+from recipe import load_average, recipe, tell
 
 from varedit.batch.journal import NAME
 
@@ -49,7 +45,7 @@ def main() -> None:
         for kind, options in (("one process", []), ("ray, 2 workers", ["--ray", "--workers", "2"])):
             out = folder / kind.replace(" ", "-")
             jobs[kind] = killed_and_resumed(folder / "images", out, options, damaged, arguments)
-            _show(f"{kind}: {jobs[kind]}")
+            tell(f"{kind}: {jobs[kind]}")
         jobs["ray, 2 workers"]["results_identical_to_one_process"] = identical(
             folder / "one-process", folder / "ray,-2-workers"
         )
@@ -57,7 +53,7 @@ def main() -> None:
     report = _recipe(arguments) | {"single_images_one_by_one": single, "jobs": jobs}
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    _show(json.dumps(report, indent=1))
+    tell(json.dumps(report, indent=1))
 
 
 def make_images(folder: Path, count: int) -> set[str]:
@@ -157,18 +153,12 @@ def one_by_one(images: Path, out: Path, damaged: set[str]) -> dict[str, Any]:
 
 
 def _recipe(arguments: argparse.Namespace) -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    return {
+    return recipe("torch", "ray") | {
         "what": f"{arguments.count} images of 160 to 480 pixels a side, 5 damaged, embedded model, {INSTRUCTION!r}",
-        "command": f"python benchmarks/many_edits.py {' '.join(sys.argv[1:])}",
         "note": arguments.note,
-        "commit": commit,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": f"CPU, {os.cpu_count()} cores, {platform.machine()}",
         "precision": "float32",
         "batch_size": arguments.batch_size,
-        "load_average": [round(load, 1) for load in os.getloadavg()],
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "ray": version("ray")},
+        "load_average": load_average(),
     }
 
 
@@ -180,10 +170,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--note", default="", help="what else the machine did meanwhile")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "many-edits-cpu.json")
     return parser.parse_args()
-
-
-def _show(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

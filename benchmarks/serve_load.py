@@ -18,7 +18,6 @@ import base64
 import io
 import json
 import os
-import platform
 import queue
 import re
 import signal
@@ -30,15 +29,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
 import numpy as np
-import torch
 from PIL import Image
+from recipe import load_average, recipe, tell
 
 from varedit.pipeline import VAREditPipeline
 
@@ -76,10 +73,10 @@ def main() -> None:
     arguments = _arguments()
     jobs = planned(arguments.edits, photographs(), (160, 480))
     expected = alone(VAREditPipeline.from_pretrained(device="cpu"), jobs)
-    _show(f"{len(jobs)} edits planned, and made alone")
+    tell(f"{len(jobs)} edits planned, and made alone")
     with serving() as (url, process), memory_of(process) as memory:
         single = single_seconds(url, jobs)
-        _show(f"a single edit takes {statistics.median(single):.3f} s")
+        tell(f"a single edit takes {statistics.median(single):.3f} s")
         drive(url, jobs, arguments.clients)
         before = settled(url)
         started, started_at = time.perf_counter(), len(memory)
@@ -92,7 +89,7 @@ def main() -> None:
     report["problems"] = problems
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    _show(json.dumps(report, indent=1))
+    tell(json.dumps(report, indent=1))
     if problems:
         raise SystemExit("; ".join(problems[:5]))
 
@@ -319,22 +316,12 @@ def memory_of(process: int) -> Iterator[list[tuple[float, int]]]:
 
 
 def _recipe(arguments: argparse.Namespace) -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    return {
+    return recipe("torch", "fastapi", "uvicorn") | {
         "what": f"{arguments.edits} edits from {arguments.clients} clients, embedded model, 160 to 480 pixels a side",
-        "command": f"python benchmarks/serve_load.py {' '.join(sys.argv[1:])}",
         "note": arguments.note,
-        "commit": commit,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "device": f"CPU, {os.cpu_count()} cores, {platform.machine()}",
         "threads": os.environ.get("OMP_NUM_THREADS", "all"),
         "precision": "float32",
-        "load_average": [round(load, 1) for load in os.getloadavg()],
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            **{name: version(name) for name in ("fastapi", "uvicorn")},
-        },
+        "load_average": load_average(),
     }
 
 
@@ -345,10 +332,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--note", default="", help="what else the machine did meanwhile")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).parent / "results" / "serve-load-cpu.json")
     return parser.parse_args()
-
-
-def _show(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
 
 
 if __name__ == "__main__":

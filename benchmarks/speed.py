@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +28,7 @@ from typing import Any
 
 import torch
 from bench_adapter import edit, load
+from recipe import commit, tell
 from torch.utils.flop_counter import FlopCounterMode
 
 from varedit.bench.limits import Limits, measure_limits
@@ -104,7 +103,7 @@ def stages_at(model: BenchModel, editor: Editor, limits: Limits) -> dict[str, An
     edits = []
     for _ in range(turns(request.repeats)):
         edits.append(timed_edit(editor, template, requests_for(model.config, pictures, [0]), time.process_time))
-        _tell(f"{request.model.config.picture_size(template.schedule)[0]} pixels: {edits[-1].drawing_seconds:.2f} s")
+        tell(f"{request.model.config.picture_size(template.schedule)[0]} pixels: {edits[-1].drawing_seconds:.2f} s")
     timed = TimedBatch(1, edits[-request.repeats :], peak_bytes(CPU))
     words = editor.text_encoder.tokenize([INSTRUCTION]).lengths[0]
     report = batch_report(timed, costs_of(editor, template, request, 1, words), limits)
@@ -130,7 +129,7 @@ def compare_at(model: BenchModel, editor: Editor, batch: int) -> dict[str, Any]:
             for drawn, bits in zip(edited.run.bits, one.bits, strict=True):
                 compared += bits.numel()
                 unequal += int((drawn[item : item + 1] != bits).sum())
-        _tell(f"{size} pixels, batch {batch}: {ours[-1]:.2f} s, naive {theirs[-1]:.2f} s, {unequal} unequal bits")
+        tell(f"{size} pixels, batch {batch}: {ours[-1]:.2f} s, naive {theirs[-1]:.2f} s, {unequal} unequal bits")
     costs = costs_of(
         editor, template, request_for(model), batch, editor.text_encoder.tokenize([INSTRUCTION]).lengths[0]
     )
@@ -198,21 +197,12 @@ def draw(report: dict[str, Any], path: Path) -> None:
     save_figure(figure, path)
 
 
-def commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=RESULTS.parent, capture_output=True, text=True, check=True)
-    return found.stdout.strip()
-
-
 def _is_transformer(stage: str) -> bool:
     return stage == "prefill" or stage.startswith("scale ")
 
 
 def _is_drawing(stage: str) -> bool:
     return stage not in ("decode source", "restore")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -20,7 +20,9 @@ def load() -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["serve_load"] = module  # where dataclasses look their module up
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patches:
+        patches.syspath_prepend(path.parent)  # as for a script, which finds those beside it
+        spec.loader.exec_module(module)
     return module
 
 
