@@ -7,7 +7,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from ray import serve
 
 from varedit.batch.machines import divided
 from varedit.errors import ModelError, UsageError
+from varedit.serving.addresses import address_of, bound_socket
 from varedit.serving.cluster import ClusterSettings
 from varedit.serving.ray import NAME, application
 
@@ -50,7 +50,7 @@ def serve_on_ray(settings: ClusterSettings, on_listening: Callable[[str], None])
                 },
             )
             _deploy(settings)
-            on_listening(f"http://{f'[{server.host}]' if ':' in server.host else server.host}:{server.port}")
+            on_listening(address_of(server.host, server.port))
             stop.wait()
         finally:
             serve.shutdown()  # type: ignore[no-untyped-call]  # as Ray has it
@@ -90,14 +90,7 @@ def _connected() -> Iterator[None]:
 
 def _free_port(host: str, port: int) -> int:
     """The port, or a free one for 0. Raises UsageError if it is taken, which Ray would tell in its logs only."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind((host, port))
-        except OSError as error:
-            told = error.strerror or error
-            raise UsageError(f"cannot listen on {host}:{port}: {told}; choose another --port") from error
+    with bound_socket(host, port) as trial:
         return int(trial.getsockname()[1])
 
 

@@ -12,8 +12,8 @@ from types import FrameType
 
 import uvicorn
 
-from varedit.errors import UsageError
 from varedit.pipeline import VAREditPipeline
+from varedit.serving.addresses import address_of, bound_socket
 from varedit.serving.app import create_app
 from varedit.serving.engine import Engine
 from varedit.serving.limits import EngineLimits
@@ -62,14 +62,7 @@ class Server(uvicorn.Server):
     def serve_here(self) -> int:
         """Listen and serve on this thread. Returns the exit code. Raises UsageError if the address is taken."""
         settings = self.service.settings
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as listening:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listening.bind((settings.host, settings.port))
-            except OSError as error:
-                at = f"{settings.host}:{settings.port}"
-                raise UsageError(f"cannot listen on {at}: {error.strerror or error}; choose another --port") from error
+        with bound_socket(settings.host, settings.port) as listening:
             self.run(sockets=[listening])
         return self.exit_code
 
@@ -77,8 +70,7 @@ class Server(uvicorn.Server):
         """Listen, and say where."""
         await super().startup(sockets)
         if sockets:
-            host, port = sockets[0].getsockname()[:2]
-            self._on_listening(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            self._on_listening(address_of(*sockets[0].getsockname()[:2]))
         self._watch = asyncio.create_task(self._watched())
 
     async def _watched(self) -> None:
