@@ -59,6 +59,12 @@ _RAY_ENVIRONMENT = {
 @click.option("--ray", is_flag=True, help="Serve with replicas on the Ray cluster of RAY_ADDRESS, or on this machine.")
 @click.option("--replicas", type=click.IntRange(1), metavar="N", help="Replicas that are always there.  [default: 1]")
 @click.option("--max-replicas", type=click.IntRange(1), metavar="N", help="Under load.  [default: as --replicas]")
+@click.option(
+    "--adapter",
+    multiple=True,
+    metavar="NAME=FOLDER",
+    help="With --ray: another model, the base with adapters that training wrote; repeatable.",
+)
 @talking
 @click.pass_obj
 def serve(terminal: Terminal, /, **options: Any) -> int:
@@ -73,8 +79,8 @@ def serve(terminal: Terminal, /, **options: Any) -> int:
     The log goes to stderr, one JSON object a line unless that is a terminal. SIGTERM ends the server after the edits
     that are under way. With --ray the log is in the cluster's own log folders.
     """
-    if not options["ray"] and (options["replicas"] or options["max_replicas"]):
-        raise UsageError("--replicas and --max-replicas need --ray")
+    if not options["ray"] and (options["replicas"] or options["max_replicas"] or options["adapter"]):
+        raise UsageError("--replicas, --max-replicas and --adapter need --ray")
     try:
         from varedit.serving.logs import log_to_stderr
         from varedit.serving.server import Server, service_of
@@ -125,11 +131,25 @@ def _serve_on_ray(terminal: Terminal, settings: ServerSettings, options: dict[st
     replicas = options["replicas"] or 1
     cluster = ClusterSettings(
         server=settings,
-        model=options["model"],
+        model=options["model"] and _absolute(options["model"]),
         device=options["device"],
         precision=options["precision"],
         min_replicas=replicas,
         max_replicas=options["max_replicas"] or replicas,
         max_queue=options["max_queue"],
+        adapters=dict(_adapter(text) for text in options["adapter"]),
     )
     return serve_on_ray(cluster, lambda address: terminal.say(_OPEN.format(address)))
+
+
+def _adapter(text: str) -> tuple[str, str]:
+    """Name and folder."""
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise UsageError(f"--adapter {text!r} is not NAME=FOLDER")
+    return name, _absolute(folder)
+
+
+def _absolute(model: str) -> str:
+    """A folder as replicas find it, which run elsewhere; other names as they are."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model

@@ -155,7 +155,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", responses=error_answers(401, 503))
     async def models() -> dict[str, Any]:
         """The models of this server."""
-        names = (service.model, *service.settings.model_aliases)
+        names = dict.fromkeys((service.model, *service.settings.model_aliases, *service.others))
         return {"object": "list", "data": [service.model_card(name) for name in names]}
 
     @app.get("/v1/models/{name:path}", responses=error_answers(401, 404, 503))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from varedit.serving.answers import sse
-from varedit.serving.errors import ApiError
+from varedit.serving.errors import ApiError, api_error_of
+from varedit.serving.refusals import Cancelled
 
 _HTTP = ("http_version", "scheme", "path", "query_string", "server", "client")
 
@@ -28,12 +29,18 @@ class WholeRequest:
 
     @classmethod
     async def read(cls, scope: Scope, receive: Receive) -> WholeRequest:
-        """Read a request under the id that its gate gave it. Raises what ``receive`` raises for a body too long."""
+        """Read a request under the id that its gate gave it.
+
+        Raises: ApiError where it is too long or its client has gone away.
+        """
         body = bytearray()
-        while (message := await receive())["type"] == "http.request":
+        has_more = True
+        while has_more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise api_error_of(Cancelled("the client has gone away"), "")
             body += message.get("body", b"")
-            if not message.get("more_body", False):
-                break
+            has_more = message.get("more_body", False)
         headers = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
         headers.append((b"x-request-id", scope["state"]["request_id"].encode()))
         plain = {name: scope[name] for name in _HTTP if name in scope}

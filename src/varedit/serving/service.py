@@ -44,6 +44,7 @@ class Service:
         metrics: what it counts; the engine should have it as its observer.
         engine: None until it has loaded.
         loading_error: why it could not be loaded.
+        others: models that the same server has beside this one, where another service answers for them.
     """
 
     load: Callable[[], Engine]
@@ -51,6 +52,7 @@ class Service:
     metrics: Metrics
     engine: Engine | None = None
     loading_error: str | None = None
+    others: tuple[str, ...] = ()
     created: int = field(default_factory=lambda: int(time.time()))
     _proof: float | None = None
     _readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(READERS))

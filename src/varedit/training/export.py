@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from varedit.adapters import base_of, is_adapter, merge_adapters
 from varedit.config import GenerationConfig
 from varedit.editor import Editor
 from varedit.errors import UsageError
-from varedit.training.lora import base_of, is_adapter, merge_adapters
 
 
 def trained_editor(model: Path) -> Editor:
