@@ -152,6 +152,10 @@ def test_what_may_not_enter_reaches_no_replica(serving_ray):
     assert replicas.calls == []
 
 
+def test_counts_of_one_replica_are_not_told_as_those_of_all(serving_ray):
+    assert asked(serving_ray, Replicas(), "GET", "/metrics").json()["error"]["code"] == "not_found"
+
+
 FILES = {"image": ("a.png", png(), "image/png")}
 ASKED_FOR: dict[str, tuple[dict[str, Any], str]] = {
     "in a form": ({"data": {"prompt": "x", "model": "bold"}, "files": FILES}, "bold"),

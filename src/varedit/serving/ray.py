@@ -44,6 +44,7 @@ ATTEMPTS = 2  # an edit whose replica is lost is made once more; one that takes 
 RETRY_SECONDS = 2.0  # what callers are told who find all replicas full
 _OPEN_REQUESTS = 1000  # that a front holds; it only waits
 ADAPTER_HEADER = b"serve_multiplexed_model_id"
+_DRAIN_POLL_SECONDS = 0.5
 _MODELS = "/v1/models/"
 _LOST = (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError)
 
@@ -74,6 +75,7 @@ def application(settings: ClusterSettings) -> serve.Application:
             "downscale_delay_s": settings.downscale_delay,
         },
         graceful_shutdown_timeout_s=settings.server.drain_timeout,
+        graceful_shutdown_wait_loop_s=_DRAIN_POLL_SECONDS,
         health_check_period_s=5,
     )(Replica)
     fronts = serve.deployment(
@@ -81,6 +83,7 @@ def application(settings: ClusterSettings) -> serve.Application:
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=_OPEN_REQUESTS,
         graceful_shutdown_timeout_s=settings.server.drain_timeout,
+        graceful_shutdown_wait_loop_s=_DRAIN_POLL_SECONDS,
     )(serve.ingress()(Front))
     return fronts.bind(settings, replicas.bind(settings))
 
@@ -177,6 +180,8 @@ class Front:
         return app
 
     async def _forward(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/metrics":  # counters of one replica, then of another, would be nonsense
+            raise ApiError(404, "not_found", "replicas count for themselves; scrape what Ray exports on every machine")
         request = await WholeRequest.read(scope, receive)
         replicas = self._replicas.options(multiplexed_model_id=await self._adapter(request))
         reply = Reply(send)
