@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,25 +80,11 @@ def _with(options: Iterable[Callable[[Command], Command]], command: Command) -> 
     return command
 
 
-model_option = click.option(
-    "-m",
-    "--model",
-    metavar="MODEL",
-    envvar="VAREDIT_MODEL",
-    show_envvar=True,
-    help="Model folder or hub id.  [default: the model inside the package]",
+_model = partial(
+    click.option, "-m", "--model", metavar="MODEL", envvar="VAREDIT_MODEL", show_envvar=True, show_default=True
 )
-
-measured_model_option = click.option(
-    "-m",
-    "--model",
-    default="mini",
-    show_default=True,
-    metavar="MODEL",
-    envvar="VAREDIT_MODEL",
-    show_envvar=True,
-    help="Model folder or hub id.",
-)
+model_option = _model(help="Model folder or hub id.  [default: the model inside the package]")
+measured_model_option = _model(default="mini", help="Model folder or hub id.")
 
 precision_option = click.option(
     "--precision",

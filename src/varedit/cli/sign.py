@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from varedit.cli.request import Command
 from varedit.cli.terminal import Terminal, talking, write_result
+
+
+def _pem_option(name: str, words: str) -> Callable[[Command], Command]:
+    kind = click.Path(exists=True, dir_okay=False, path_type=Path)
+    return click.option(name, type=kind, required=True, metavar="PEM", help=words)
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--source", type=click.Path(path_type=Path), required=True, metavar="IMAGE", help="What was edited.")
-@click.option(
-    "--certificate",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    metavar="PEM",
-    help="Your certificate, and after it those that vouch for it.",
-)
-@click.option(
-    "--key",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    required=True,
-    metavar="PEM",
-    help="The private key of the certificate, PKCS 8.",
-)
+@_pem_option("--certificate", "Your certificate, and after it those that vouch for it.")
+@_pem_option("--key", "The private key of the certificate, PKCS 8.")
 @click.option(
     "--algorithm",
     type=click.Choice(["es256", "es384", "es512", "ps256", "ps384", "ps512", "ed25519"]),
