@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from tests.toys import picture, toy_pipeline
+from tests.training_toys import DATA, Negatives, read_recipe
 from varedit import strips
 from varedit.pipeline import VAREditPipeline
+from varedit.training.autoencoder import train_autoencoder
+from varedit.training.editor import train_editor
 
 pytestmark = [
     pytest.mark.gpu,
@@ -69,3 +72,16 @@ def test_strips_are_seamless_on_the_layout_of_the_accelerator(folder: Path, monk
         monkeypatch.setattr(strips, "WHOLE_BYTES", 0)
         monkeypatch.setattr(strips, "STRIP_PIXELS", 3 * 28)
         torch.testing.assert_close(editor.decode(features), whole, rtol=0, atol=1e-3)  # TF32 in convolutions
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_both_trainings_learn_and_go_on_on_an_accelerator(tmp_path: Path, precision: str) -> None:
+    recipe = read_recipe(tmp_path, ("text_dropout = 0.3\n", f'text_dropout = 0.3\nprecision = "{precision}"\n'))
+    train_autoencoder(recipe, Negatives(), Negatives(), tmp_path / "autoencoder")
+    trained = train_editor(recipe, tmp_path / "autoencoder" / "autoencoder", DATA, tmp_path / "editor")
+    assert trained.metrics["validation_accuracy"] > 0.4
+    again = train_editor(recipe, tmp_path / "autoencoder" / "autoencoder", DATA, tmp_path / "editor")
+    assert trained.weights.keys() == again.weights.keys()
+    assert all(torch.equal(value, again.weights[name]) for name, value in trained.weights.items())
+    pipeline = VAREditPipeline.from_pretrained(tmp_path / "editor" / "model", device="cuda")
+    assert pipeline(picture(30, 30), "invert the colours", seed=5).images[0].size == (30, 30)

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -207,3 +207,18 @@ def test_a_source_that_cannot_be_is_one_sentence_before_any_step(tmp_path, shard
     changed = f"text_dropout = 0.3\n\n{validation}\n[[training.data]]\n{table}\n"
     with pytest.raises(error, match=words):
         editing_data(read_recipe(tmp_path, ("text_dropout = 0.3\n", changed)), tmp_path / "no-material")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_scenes_may_come_again_a_window_of_steps_later(tmp_path, monkeypatch, workers):
+    monkeypatch.setattr("varedit.training.batches.REPEAT_WINDOW", 4)
+    recipe = read_recipe(tmp_path)
+    training = replace(recipe.editor_training, steps=15, scene_repeats=3, data_workers=workers)
+    recipe = replace(recipe, editor_training=training)
+    steps = steps_of(recipe)
+    numbers = [0, 1, 2, 3] * 3 + [4, 5, 6]
+    scenes = {number: steps[numbers.index(number)].sources for number in numbers}
+    assert len({each.sum().item() for each in scenes.values()}) == 7
+    assert all(step.sources.equal(scenes[number]) for number, step in zip(numbers, steps, strict=True))
+    resumed = steps_of(recipe, DataPosition(6))
+    assert all(a.sources.equal(b.sources) for a, b in zip(resumed, steps[6:], strict=True))

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from varedit.bench.limits import Clock
 from varedit.bench.random_weights import INSTRUCTION
+from varedit.candidates import ONE_CANDIDATE, CandidateChoice
 from varedit.config import EditorConfig
 from varedit.editor import Editor
 from varedit.requests import EditRequest, edit_requests
+from varedit.reuse import ReuseSettings
 from varedit.runs import EditRun
 from varedit.sampling import SamplingSettings
 from varedit.scales import Template
@@ -36,20 +38,31 @@ class TimedEdit:
         return sum(seconds for stage, seconds in self.seconds.items() if stage not in ("decode source", "restore"))
 
 
-def timed_edit(editor: Editor, template: Template, requests: list[EditRequest], clock: Clock) -> TimedEdit:
-    """Carry a batch of edits from photographs to restored results."""
-    run = EditRun(editor, requests, template, "template", clock=clock)
+def timed_edit(
+    editor: Editor,
+    template: Template,
+    requests: list[EditRequest],
+    clock: Clock,
+    *,
+    reuse: ReuseSettings | None = None,
+    choice: CandidateChoice = ONE_CANDIDATE,
+    restores: bool = True,
+) -> TimedEdit:
+    """Carry a batch of edits from photographs to restored results or, without restoring, to the decoder's pixels."""
+    run = EditRun(editor, requests, template, "template", reuse=reuse, choice=choice, clock=clock)
     run.encode()
     scales, before = {}, 0.0
     for state in run.scales():
-        scales[f"scale {state.index + 1}"] = run.seconds["scales"] - before
-        before = run.seconds["scales"]
+        scales[f"scale {state.index + 1}"] = run.seconds.get("scales", 0.0) - before
+        before = run.seconds.get("scales", 0.0)
     decoded = run.decoded()
     decode = run.seconds["decode"]
-    run.restored(decoded)
-    seconds = {stage: run.seconds[stage] for stage in ("encode", "text", "prefill")} | scales
-    rest = {"decode": decode, "decode source": run.seconds["decode"] - decode, "restore": run.seconds["restore"]}
-    return TimedEdit(seconds | rest, run)
+    begun = [stage for stage in ("encode", "text", "prefill", "candidates") if stage in run.seconds]
+    seconds = {stage: run.seconds[stage] for stage in begun} | scales | {"decode": decode}
+    if restores:
+        run.restored(decoded)
+        seconds |= {"decode source": run.seconds["decode"] - decode, "restore": run.seconds["restore"]}
+    return TimedEdit(seconds, run)
 
 
 def photographs(config: EditorConfig, template: Template, seeds: Sequence[int]) -> list[NDArray[np.uint8]]:

@@ -23,11 +23,11 @@ class ExponentialAverage:
         """Move towards the module's present weights."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in learned_weights(module).items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - decay)
-            else:
-                self.weights[name].copy_(value)
+        present = learned_weights(module)
+        numbers = [name for name, value in present.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.weights[name] for name in numbers], [present[name] for name in numbers], 1 - decay)
+        for name in present.keys() - set(numbers):
+            self.weights[name].copy_(present[name])
 
     def state_dict(self) -> dict[str, Any]:
         """For a checkpoint."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ from varedit.training.run import step_generator
 from varedit.training.stopping import leave_stopping_to_the_trainer
 
 SOURCE_SEED = 7  # added to the recipe's, for the draw of where a step's batch comes from
+REPEAT_WINDOW = 120  # steps until scenes come again, where they do; many numbers of workers divide it
 
 
 Batches = Generator["StepBatch", None, None]
@@ -146,19 +148,25 @@ class _Steps(IterableDataset[list[StepBatch] | VAREditError]):
         first = self.position.step + number
         lane = first % lanes
         buckets = self._buckets(lane, lanes)
+        scenes = lru_cache(maxsize=0 if self.settings.scene_repeats == 1 else REPEAT_WINDOW // lanes)(self._scenes)
         for step in range(first, self.settings.steps, lanes):
             if buckets is None or self._takes_scenes(step):
-                yield self._scenes(step)
+                yield scenes(self._scenes_number(step))
             else:
                 yield self._records(buckets, f"{lane} of {lanes}")
 
-    def _scenes(self, step: int) -> list[StepBatch]:
+    def _scenes_number(self, step: int) -> int:
+        """Which scenes a step trains on: a window of them is gone through `scene_repeats` times, then comes the next."""
+        window, place = divmod(step, REPEAT_WINDOW * self.settings.scene_repeats)
+        return window * REPEAT_WINDOW + place % REPEAT_WINDOW
+
+    def _scenes(self, number: int) -> list[StepBatch]:
         templates = {template.name: template for template in self.recipe.editor.templates.templates}
         names = list(self.recipe.template_weights)
         weights = torch.tensor([self.recipe.template_weights[name] for name in names], dtype=torch.float32)
-        chosen = names[int(torch.multinomial(weights, 1, generator=step_generator(self.recipe.seed, step)))]
+        chosen = names[int(torch.multinomial(weights, 1, generator=step_generator(self.recipe.seed, number)))]
         size = self.settings.batch_size
-        return [self._part(templates[chosen], items, step * size) for items in self.parts]
+        return [self._part(templates[chosen], items, number * size) for items in self.parts]
 
     def _part(self, template: Template, items: range, first: int) -> StepBatch:
         batch = pair_batch(self.recipe, self.pairs, template, range(first + items.start, first + items.stop))

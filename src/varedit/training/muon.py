@@ -53,43 +53,75 @@ class Muon(torch.optim.Optimizer):
         """One update of all parameters that have a gradient."""
         assert closure is None, "a step does not compute the loss"
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                update = self._momentum if group["orthogonal"] else self._adam
-                parameter.add_(update(parameter, group), alpha=-group["lr"])
+            parameters = [each for each in group["params"] if each.grad is not None]
+            if not parameters:
+                continue
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+            update = self._momentum if group["orthogonal"] else self._adam
+            torch._foreach_add_(parameters, update(parameters, group), alpha=-group["lr"])
 
-    def _momentum(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
+    def _momentum(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> list[Tensor]:
+        gradients = [each.grad for each in parameters]
+        momenta = self._kept(parameters, "momentum")
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, gradients)
+        directions = torch._foreach_add(gradients, momenta, alpha=group["momentum"])
+        return [
+            update.mul_(UPDATE_SCALE * max(update.shape) ** 0.5).view_as(each)
+            for each, update in zip(parameters, all_orthogonalised([each.flatten(1) for each in directions]), strict=True)
+        ]
+
+    def _adam(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> list[Tensor]:
+        gradients = [each.grad for each in parameters]
+        first, second = group["betas"]
+        means, squares = self._kept(parameters, "mean"), self._kept(parameters, "square")
+        steps = [self._counted(each) for each in parameters]
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_mul_(squares, second)
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - second)
+        spreads = torch._foreach_div(squares, [1 - second**step for step in steps])
+        torch._foreach_sqrt_(spreads)
+        torch._foreach_add_(spreads, group["eps"])
+        updates = torch._foreach_div(means, [1 - first**step for step in steps])
+        torch._foreach_div_(updates, spreads)
+        return list(updates)
+
+    def _kept(self, parameters: list[nn.Parameter], name: str) -> list[Tensor]:
+        """A running value of each parameter, zero at first."""
+        for each in parameters:
+            if name not in self.state[each]:
+                self.state[each][name] = torch.zeros_like(each)
+        return [self.state[each][name] for each in parameters]
+
+    def _counted(self, parameter: nn.Parameter) -> int:
+        """How many updates a parameter has had with this one."""
         state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].mul_(group["momentum"]).add_(parameter.grad)
-        direction = (parameter.grad + group["momentum"] * momentum).flatten(1)
-        scale = UPDATE_SCALE * max(direction.shape) ** 0.5
-        return orthogonalised(direction).mul_(scale).view_as(parameter)
-
-    def _adam(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
-        state, (first, second) = self.state[parameter], group["betas"]
-        if not state:
-            state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
-        state["step"] += 1
-        mean = state["mean"].lerp_(parameter.grad, 1 - first)
-        square = state["square"].mul_(second).addcmul_(parameter.grad, parameter.grad, value=1 - second)
-        spread = (square / (1 - second ** state["step"])).sqrt_().add_(group["eps"])
-        update: Tensor = mean / (1 - first ** state["step"]) / spread
-        return update
+        state["step"] = state.get("step", 0) + 1
+        return int(state["step"])
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """About U V^T of a matrix U S V^T (rows, columns), singular values between 0.7 and 1.2; float32 from bfloat16."""
+def all_orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
+    """`orthogonalised` of each matrix; those of one shape, as the blocks of a transformer have them, go together."""
+    by_shape: dict[torch.Size, list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        by_shape.setdefault(matrix.shape, []).append(place)
+    results = list(matrices)
+    for places in by_shape.values():
+        together = orthogonalised(torch.stack([matrices[place] for place in places]))
+        for place, result in zip(places, together, strict=True):
+            results[place] = result
+    return results
+
+
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """About U V^T of matrices U S V^T (..., rows, columns), singular values between 0.7 and 1.2; by way of bfloat16."""
     a, b, c = COEFFICIENTS
-    x = matrix.bfloat16()
-    x = x / (x.norm() + 1e-7)
-    is_tall = x.shape[0] > x.shape[1]
-    x = x.T if is_tall else x
+    x = matrices.bfloat16()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    is_tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if is_tall else x
     for _ in range(STEPS):
-        square = x @ x.T
+        square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    result: Tensor = (x.T if is_tall else x).to(matrix.dtype)
+    result: Tensor = (x.mT if is_tall else x).to(matrices.dtype)
     return result

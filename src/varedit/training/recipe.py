@@ -38,6 +38,7 @@ class OptimizerSettings(ConfigSection):
     accumulation: int = 1  # parts of a step that are computed one after the other, to save memory
     precision: Literal["bfloat16", "float32"] = "bfloat16"  # of matrices and convolutions; weights stay float32
     data_workers: int = 1  # processes that make batches ahead of each trainer
+    scene_repeats: int = 1  # steps that train on the same scenes; more where making them is slower than learning them
     checkpoint_every: int = 500  # steps
     validate_every: int = 1000  # steps
 

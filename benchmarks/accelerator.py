@@ -1,0 +1,236 @@
+"""A released model's shape on an accelerator: exact, with each option, beside its bounds and beside the naive baseline.
+
+Weights are random, photographs are noise of the very size that the model draws. Every row is written as soon as it is
+measured, so that a lease that ends early loses one row.
+
+    python benchmarks/accelerator.py 8b-512 --size 512 --size 1024 -o benchmarks/results/8b-h100.json
+
+Rows, each the median of some rounds after a warm-up:
+
+- exact: guidance on every scale, weights in bfloat16;
+- no late guidance: on all scales but the last two;
+- reuse, masked: an edit within a mask over a tenth of the picture, whose late scales compute that part alone;
+- candidates 4: four seeds through the coarse scales, one finished;
+- batch 4: four edits at once;
+- naive: `naive.py` with the same weights, float32 keys and values as it has them;
+- compiled (--compiled, alone): exact through torch.compile and CUDA graphs; its first edit is told apart;
+- int8, fp8 (--weights): matrices of the blocks in 8 bits (needs torchao); they replace the weights, so they come last.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from naive import naive_edit
+from recipe import recipe, tell
+from torch import nn
+
+from varedit.bench.limits import Limits, device_clock, measure_limits
+from varedit.bench.models import BenchModel
+from varedit.bench.random_weights import INSTRUCTION
+from varedit.bench.run import BenchRequest, TimedBatch, as_pixels, batch_report, costs_of, device_words
+from varedit.bench.stages import TimedEdit, peak_bytes, photographs, reset_peak, timed_edit
+from varedit.candidates import CandidateChoice
+from varedit.editor import Editor
+from varedit.low_bit import quantiser
+from varedit.output import write_whole
+from varedit.precision import compute_device
+from varedit.requests import edit_requests
+from varedit.reuse import ReuseSettings
+from varedit.sampling import SamplingSettings
+
+UNGUIDED_SCALES = 2
+MASKED_AREA = 0.1  # of the picture
+PREVIEW_STAGES = ("encode", "text", "prefill", "scale 1", "decode")
+
+
+class Bench:
+    """One model's weights, measured again and again.
+
+    Args:
+        model: whose weights are drawn.
+        device: where.
+        rounds: of each row, after one more that warms up.
+        path: of the report, written anew with every row.
+    """
+
+    def __init__(self, model: BenchModel, device: torch.device, rounds: int, path: Path) -> None:
+        self.device, self.rounds, self.path = device, rounds, path
+        self.clock = device_clock(device)
+        started = time.perf_counter()
+        self.editor = model.load(device, torch.bfloat16)
+        loaded = time.perf_counter() - started
+        self.limits: Limits = measure_limits(device, torch.bfloat16, self.clock)
+        self.report: dict[str, Any] = {
+            **recipe("torch"),
+            "device": device_words(device),
+            "precision": "bfloat16",
+            "model": model.config.name,
+            "weights": "random",
+            "seconds_to_draw_weights": loaded,
+            "limits": {"flops": self.limits.flops, "bandwidth": self.limits.bandwidth},
+            "rows": [],
+        }
+
+    def exact(self, model: BenchModel, name: str = "exact") -> None:
+        """Every stage beside its bound."""
+        template, request = model.template(None), BenchRequest(model=model, device=self.device, dtype=torch.bfloat16)
+        editor = replace(self.editor, config=model.config)
+        timed = self._timed(name, model)
+        words = editor.text_encoder.tokenize([INSTRUCTION]).lengths[0]
+        costs = costs_of(editor, template, request, 1, words)
+        row = batch_report(timed, costs, self.limits)
+        drawing = [stage for stage in row["stages"] if stage["stage"] not in ("decode source", "restore")]
+        preview = sum(stage["seconds"] for stage in drawing if stage["stage"] in PREVIEW_STAGES)
+        bound = sum(stage["bound_seconds"] for stage in drawing)
+        self._keep(name, model, row | {"bound_seconds": bound, "first_preview_seconds": preview})
+
+    def option(self, model: BenchModel, name: str, **options: Any) -> None:
+        """Exact but for one thing."""
+        timed = self._timed(name, model, restores=False, **options)
+        self._keep(name, model, _row(timed.drawing_seconds, timed.peak))
+
+    def naive(self, model: BenchModel) -> None:
+        """The obvious way."""
+        template, editor = model.template(None), replace(self.editor, config=model.config)
+        pixels = as_pixels(photographs(model.config, template, [0]))
+        reset_peak(self.device)
+        seconds = []
+        for _ in range(2):  # it is slow; one warms up
+            start = self.clock()
+            naive_edit(editor, template, pixels, INSTRUCTION, 0)
+            seconds.append(self.clock() - start)
+        self._keep("naive", model, _row(seconds[1:], peak_bytes(self.device)))
+
+    def compile(self, model: BenchModel) -> None:
+        """The exact way through torch.compile."""
+        from varedit.compiled import compile_blocks
+
+        compile_blocks(self.editor.transformer)
+        started = time.perf_counter()
+        self._edits(model, 1)
+        self.report["compiling_seconds"] = time.perf_counter() - started
+        tell(f"compiled in {self.report['compiling_seconds']:.0f} s")
+        self.exact(model, "compiled")
+
+    def store(self, weights: Any) -> None:
+        """Hold the matrices of all blocks in 8 bits."""
+        for part, module in (("transformer", self.editor.transformer), ("text_encoder", self.editor.text_encoder)):
+            change = quantiser(weights, part)
+            for name, weight in list(module.named_parameters()):
+                changed = change(name, weight.data)
+                if changed is not weight.data:
+                    owner, _, own_name = name.rpartition(".")
+                    holder = module.get_submodule(owner)
+                    setattr(holder, own_name, nn.Parameter(changed, requires_grad=False))
+        torch.cuda.empty_cache()
+
+    def _timed(self, name: str, model: BenchModel, **options: Any) -> TimedBatch:
+        reset_peak(self.device)
+        batch = options.pop("batch", 1)
+        self._edits(model, 1, batch=batch, **options)
+        edits = self._edits(model, self.rounds, batch=batch, **options)
+        timed = TimedBatch(batch, edits, peak_bytes(self.device))
+        seconds = statistics.median(timed.drawing_seconds)
+        tell(f"{model.config.name} {_size(model)} {name}: {seconds:.3f} s, {timed.peak / 2**30:.1f} GiB")
+        return timed
+
+    def _edits(
+        self,
+        model: BenchModel,
+        count: int,
+        *,
+        batch: int = 1,
+        unguided: int = 0,
+        masked: bool = False,
+        candidates: int = 1,
+        restores: bool = True,
+    ) -> list[TimedEdit]:
+        config, template = model.config, model.template(None)
+        editor: Editor = replace(self.editor, config=config)
+        pictures = photographs(config, template, range(batch))
+        defaults, scales = config.generation, len(template.schedule)
+        guided = scales - unguided
+        sampling = SamplingSettings(
+            guidance=[defaults.guidance_scale] * guided + [1.0] * unguided,
+            temperature=defaults.temperature,
+            top_k=defaults.top_k,
+            top_p=defaults.top_p,
+        )
+        mask = None
+        if masked:
+            mask = np.zeros(pictures[0].shape[:2], np.uint8)
+            height, width = (round(side * MASKED_AREA**0.5) for side in mask.shape)
+            mask[height : 2 * height, width : 2 * width] = 255
+        return [
+            timed_edit(
+                editor,
+                template,
+                edit_requests(pictures, INSTRUCTION, sampling=sampling, seed=list(range(batch)), mask=mask),
+                self.clock,
+                reuse=ReuseSettings() if masked else None,
+                choice=CandidateChoice(count=candidates),
+                restores=restores,
+            )
+            for _ in range(count)
+        ]
+
+    def _keep(self, name: str, model: BenchModel, row: dict[str, Any]) -> None:
+        self.report["rows"].append({"name": name, "size": _size(model), **row})
+        write_whole(self.path, json.dumps(self.report, indent=1).encode() + b"\n")
+
+
+def main() -> None:
+    arguments = _arguments()
+    device = compute_device(arguments.device)
+    model = BenchModel.of_preset(arguments.preset, arguments.depth)
+    bench = Bench(model, device, arguments.rounds, arguments.output)
+    sizes = [model.at_size(size) for size in arguments.size]
+    with torch.inference_mode():
+        if arguments.compiled:
+            bench.compile(sizes[0])
+            return
+        for sized in sizes:
+            bench.exact(sized)
+            bench.option(sized, "no late guidance", unguided=UNGUIDED_SCALES)
+            bench.option(sized, "reuse, masked", masked=True)
+            bench.option(sized, "candidates 4", candidates=4)
+            bench.option(sized, "batch 4", batch=4)
+            bench.naive(sized)
+        for weights in arguments.weights:
+            bench.store(weights)
+            for sized in sizes:
+                bench.option(sized, weights)
+
+
+def _row(seconds: list[float], peak: int) -> dict[str, Any]:
+    return {"seconds": statistics.median(seconds), "spread": [min(seconds), max(seconds)], "peak_bytes": peak}
+
+
+def _size(model: BenchModel) -> int:
+    return model.config.picture_size(model.template(None).schedule)[0]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset")
+    parser.add_argument("--depth", type=int, help="so many blocks only, to try the script")
+    parser.add_argument("--size", type=int, action="append", required=True, choices=(256, 512, 1024))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compiled", action="store_true")
+    parser.add_argument("--weights", choices=("int8", "fp8"), action="append", default=[])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
