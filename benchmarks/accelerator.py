@@ -123,7 +123,7 @@ class Bench:
 
     def store(self, weights: Any) -> None:
         """Hold the matrices of all blocks in 8 bits."""
-        for part, module in (("transformer", self.editor.transformer), ("text_encoder", self.editor.text_encoder)):
+        for part, module in (("transformer", self.editor.transformer), ("text_encoder", self.editor.text_encoder.encoder)):
             change = quantiser(weights, part)
             for name, weight in list(module.named_parameters()):
                 changed = change(name, weight.data)
