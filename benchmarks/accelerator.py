@@ -1,9 +1,10 @@
 """A released model's shape on an accelerator: exact, with each option, beside its bounds and beside the naive baseline.
 
 Weights are random, photographs are noise of the very size that the model draws. Every row is written as soon as it is
-measured, so that a lease that ends early loses one row.
+measured, so that a machine that is taken away costs one row; a plot of the stages comes last.
 
-    python benchmarks/accelerator.py 8b-512 --size 512 --size 1024 -o benchmarks/results/8b-h100.json
+    python benchmarks/accelerator.py 8b-512 --size 512 --size 1024 -o benchmarks/results/accelerator-8b-h100.json
+    python benchmarks/accelerator.py 8b-512 --size 512 --only compiled -o ...
 
 Rows, each the median of some rounds after a warm-up:
 
@@ -13,8 +14,8 @@ Rows, each the median of some rounds after a warm-up:
 - candidates 4: four seeds through the coarse scales, one finished;
 - batch 4: four edits at once;
 - naive: `naive.py` with the same weights, float32 keys and values as it has them;
-- compiled (--compiled, alone): exact through torch.compile and CUDA graphs; its first edit is told apart;
-- int8, fp8 (--weights): matrices of the blocks in 8 bits (needs torchao); they replace the weights, so they come last.
+- compiled (--only compiled): exact through torch.compile and CUDA graphs; its first edit is told apart;
+- int8, fp8 (--only int8): matrices of the blocks in 8 bits (needs torchao).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from torch import nn
 
 from varedit.bench.limits import Limits, device_clock, measure_limits
 from varedit.bench.models import BenchModel
+from varedit.bench.plot import draw_stages, new_figure, save_figure
 from varedit.bench.random_weights import INSTRUCTION
 from varedit.bench.run import BenchRequest, TimedBatch, as_pixels, batch_report, costs_of, device_words
 from varedit.bench.stages import TimedEdit, peak_bytes, photographs, reset_peak, timed_edit
@@ -121,16 +123,25 @@ class Bench:
         tell(f"compiled in {self.report['compiling_seconds']:.0f} s")
         self.exact(model, "compiled")
 
+    def only(self, way: str, sizes: list[BenchModel]) -> None:
+        """A way that changes the model for good."""
+        if way == "compiled":
+            self.compile(sizes[0])
+            return
+        self.store(way)
+        for sized in sizes:
+            self.option(sized, way)
+
     def store(self, weights: Any) -> None:
         """Hold the matrices of all blocks in 8 bits."""
-        for part, module in (("transformer", self.editor.transformer), ("text_encoder", self.editor.text_encoder.encoder)):
+        parts = {"transformer": self.editor.transformer, "text_encoder": self.editor.text_encoder.encoder}
+        for part, module in parts.items():
             change = quantiser(weights, part)
             for name, weight in list(module.named_parameters()):
                 changed = change(name, weight.data)
                 if changed is not weight.data:
                     owner, _, own_name = name.rpartition(".")
-                    holder = module.get_submodule(owner)
-                    setattr(holder, own_name, nn.Parameter(changed, requires_grad=False))
+                    setattr(module.get_submodule(owner), own_name, nn.Parameter(changed, requires_grad=False))
         torch.cuda.empty_cache()
 
     def _timed(self, name: str, model: BenchModel, **options: Any) -> TimedBatch:
@@ -195,8 +206,8 @@ def main() -> None:
     bench = Bench(model, device, arguments.rounds, arguments.output)
     sizes = [model.at_size(size) for size in arguments.size]
     with torch.inference_mode():
-        if arguments.compiled:
-            bench.compile(sizes[0])
+        if arguments.only is not None:
+            bench.only(arguments.only, sizes)
             return
         for sized in sizes:
             bench.exact(sized)
@@ -205,10 +216,18 @@ def main() -> None:
             bench.option(sized, "candidates 4", candidates=4)
             bench.option(sized, "batch 4", batch=4)
             bench.naive(sized)
-        for weights in arguments.weights:
-            bench.store(weights)
-            for sized in sizes:
-                bench.option(sized, weights)
+    draw(bench.report, arguments.output.with_suffix(".png"))
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """The stages of the exact way beside their bounds, size by size."""
+    rows = [row for row in report["rows"] if "stages" in row]
+    figure = new_figure(6.5 * len(rows), 4.5)
+    for axes, row in zip(figure.subplots(1, len(rows), squeeze=False)[0], rows, strict=True):
+        draw_stages(axes, row["stages"])
+        axes.set_title(f"{row['size']} pixels, {row['seconds']:.2f} s")
+    figure.suptitle(f"{report['model']}, {report['precision']}, {report['device']}")
+    save_figure(figure, path)
 
 
 def _row(seconds: list[float], peak: int) -> dict[str, Any]:
@@ -225,8 +244,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--depth", type=int, help="so many blocks only, to try the script")
     parser.add_argument("--size", type=int, action="append", required=True, choices=(256, 512, 1024))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--compiled", action="store_true")
-    parser.add_argument("--weights", choices=("int8", "fp8"), action="append", default=[])
+    parser.add_argument("--only", choices=("compiled", "int8", "fp8"))
     parser.add_argument("--device", default="cuda")
     parser.add_argument("-o", "--output", type=Path, required=True)
     return parser.parse_args()

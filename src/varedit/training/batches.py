@@ -156,7 +156,7 @@ class _Steps(IterableDataset[list[StepBatch] | VAREditError]):
                 yield self._records(buckets, f"{lane} of {lanes}")
 
     def _scenes_number(self, step: int) -> int:
-        """Which scenes a step trains on: a window of them is gone through `scene_repeats` times, then comes the next."""
+        """Which scenes a step trains on: a window of them is gone through `scene_repeats` times, then the next."""
         window, place = divmod(step, REPEAT_WINDOW * self.settings.scene_repeats)
         return window * REPEAT_WINDOW + place % REPEAT_WINDOW
 

@@ -66,9 +66,10 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, gradients)
         directions = torch._foreach_add(gradients, momenta, alpha=group["momentum"])
+        updates = all_orthogonalised([each.flatten(1) for each in directions])
         return [
             update.mul_(UPDATE_SCALE * max(update.shape) ** 0.5).view_as(each)
-            for each, update in zip(parameters, all_orthogonalised([each.flatten(1) for each in directions]), strict=True)
+            for each, update in zip(parameters, updates, strict=True)
         ]
 
     def _adam(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> list[Tensor]:
