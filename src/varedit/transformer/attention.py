@@ -36,12 +36,12 @@ class SelfAttention(nn.Module):
     def project_in(self, x: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
         """(B, L, D) -> rotated queries and keys, and values, each (B, N, L, E) in the type of the weights."""
         mixed = linear_plus(self.query_key_value, x.to(self.project.weight.dtype), self._bias())
-        q, k, v = mixed.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # each (B, N, L, E)
+        mixed = mixed.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, N, L, E)
+        values = mixed[2]
+        queries, keys = rotate(F.normalize(mixed[:2].float(), dim=-1), rotary)  # together: half as many kernels
         # The clamp matters: released weights pass the limit.
         scale = self.log_scale.float().clamp(max=LOG_SCALE_LIMIT).exp()
-        q = rotate(F.normalize(q.float(), dim=-1) * scale, rotary).to(v.dtype)
-        k = rotate(F.normalize(k.float(), dim=-1), rotary).to(v.dtype)
-        return q, k, v
+        return (queries * scale).to(values.dtype), keys.to(values.dtype), values
 
     def project_out(self, attended: Tensor) -> Tensor:
         """(B, N, L, E) -> (B, L, D)."""

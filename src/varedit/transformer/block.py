@@ -90,11 +90,11 @@ class Block(nn.Module):
     def leave(self, x: Tensor, attended: Tensor, modulation: Modulation, text: TextKeysValues) -> Tensor:
         """From the self-attention's result (B, N, L, E) on, beside what entered."""
         m = modulation
-        x = x + m.attention_gain * self.attention.project_out(attended)
+        x = torch.addcmul(x, m.attention_gain, self.attention.project_out(attended))
         x = x + self.cross_attention(self.cross_norm(x), text.keys, text.values, text.mask)
         h = modulated_norm(x, m.feed_forward_scale, m.feed_forward_shift, self.eps)
         fed: Tensor = self.feed_forward(h)
-        return x + m.feed_forward_gain * fed
+        return torch.addcmul(x, m.feed_forward_gain, fed)
 
 
 class FeedForward(nn.Module):
@@ -113,4 +113,4 @@ class FeedForward(nn.Module):
 
 def modulated_norm(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
     """Layer norm without weights in float32, then scale about one and shift."""
-    return F.layer_norm(x.float(), x.shape[-1:], eps=eps) * (1 + scale) + shift
+    return torch.addcmul(shift, F.layer_norm(x.float(), x.shape[-1:], eps=eps), 1 + scale)

@@ -35,14 +35,15 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Rotate each channel pair of queries or keys by the angle of its position (RoFormer, 2104.09864, section 3.2.2).
 
     Args:
-        x: (B, N, L, E), E even; channels 2i and 2i + 1 form a pair.
+        x: (..., B, N, L, E), E even; channels 2i and 2i + 1 form a pair.
         rotary: L rows of the table, for all items alike or `picked` for each.
 
-    Returns: (B, N, L, E) float32.
+    Returns: (..., B, N, L, E) float32.
     """
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)  # each (B, N, L, E // 2)
-    turned = (even * rotary.cos - odd * rotary.sin, even * rotary.sin + odd * rotary.cos)
-    return torch.stack(turned, dim=-1).flatten(-2)
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)  # each (..., B, N, L, E // 2)
+    first = torch.addcmul(even * rotary.cos, odd, rotary.sin, value=-1)
+    second = torch.addcmul(even * rotary.sin, odd, rotary.cos)
+    return torch.stack((first, second), dim=-1).flatten(-2)
 
 
 def rotary_table(positions: Tensor, head_width: int) -> Rotary:
