@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 STAMP := $(VENV)/.ready
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --dist worksteal
 
 # The first of these that is new enough; override with `make PYTHON=/path/to/python3 ...`.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -33,8 +33,9 @@ $(STAMP): $(CORE)
 edit: $(CORE)  ## edit the bundled photograph; the results go to edited/
 	$(BIN)/varedit edit examples/coffee.jpg "make it black and white" -o edited/coffee.png --compare edited/coffee-before-after.png --force
 
+# The many processes that tests start compile src once, not each anew, as they would where bytecode may not be written.
 test: $(STAMP)  ## run the tests (PYTEST_ARGS="-k name" for some of them)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(STAMP)  ## lint, formatting, types, import contract
 	$(BIN)/ruff check .

@@ -24,6 +24,12 @@ hypothesis.settings.load_profile("suite")
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests come first, so that what is left at the end can be shared evenly among the workers."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Connections lead to this machine or to an error that names the address."""

@@ -129,6 +129,7 @@ def test_without_ray_one_sentence_says_how_to_get_it(folder, monkeypatch):
     assert_one_sentence(varedit("photos", INSTRUCTION, "-o", "out", "--ray"), 69, "pip install 'varedit[ray]'")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills processes in another way")
 def test_a_killed_command_goes_on_with_nothing_lost_and_nothing_done_twice(folder):
     photographs(folder / "photos", 40)
@@ -152,18 +153,20 @@ def test_a_killed_command_goes_on_with_nothing_lost_and_nothing_done_twice(folde
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'varedit[ray]'")
 def test_two_workers_of_a_local_ray_make_what_one_process_makes_and_go_on_where_it_stopped(folder):
     assert varedit("photos", INSTRUCTION, "-o", "here", "--seed", "9").exit_code == 65
     for name in ("00.png", "01.png"):
         (folder / "photos" / name).rename(folder / name)
-    call = command("photos", INSTRUCTION, "-o", "out", "--seed", "9")
-    subprocess.run([*call, "--quiet"], check=False, stdout=subprocess.DEVNULL)
+    call = ("photos", INSTRUCTION, "-o", "out", "--seed", "9")
+    assert varedit(*call, "--quiet").exit_code == 65
     before = times(folder / "out")
     for name in ("00.png", "01.png"):
         (folder / name).rename(folder / "photos" / name)
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    done = subprocess.run([*call, "--ray", "--workers", "2"], env=environment, capture_output=True, text=True)
+    on_ray = command(*call, "--ray", "--workers", "2")
+    done = subprocess.run(on_ray, env=environment, capture_output=True, text=True)
     assert done.returncode == 65, done.stderr
     assert sorted(done.stdout.splitlines()) == ["out/00.png", "out/01.png"]
     assert done.stderr.splitlines()[0] == "5 edits are done already, 3 are left"
