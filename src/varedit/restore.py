@@ -57,6 +57,12 @@ class RestoreSettings:
     still: tuple[float, float] = (0.1, 0.25)  # no change's error over that of the maps: a place is kept, changed
     contradiction: float = 0.17  # difference below which maps are not told that a place is kept
 
+    # Of what a weak editor smears over the border of a strong change; chosen on the embedded model's validation scenes.
+    smear: tuple[float, float] = (0.25, 0.45)  # share of the strongest difference nearby: below, no change; above, one
+    smear_reach: int = 5  # model pixels that count as nearby, half a token of the embedded model and a bit
+    smear_left: tuple[float, float] = (0.05, 0.15)  # share that colour maps leave of the change: theirs, perhaps smear
+    smear_peak: tuple[float, float] = (0.3, 0.6)  # strongest difference: below, nothing is smear; above, all of it is
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -95,7 +101,8 @@ def restore(
     source, result = decoded_source[:, rows, columns], decoded_result[:, rows, columns]
     factor = max(1, min(source.shape[1:]) // settings.working_size)
     seen, wanted = pooled(source, factor), pooled(result, factor)
-    edit = _explained(seen, wanted, _averaged(photograph, seen.shape[1:]), settings)
+    smear = _smear(seen, wanted, max(1, round(settings.smear_reach / factor)), settings)
+    edit = _explained(seen, wanted, _averaged(photograph, seen.shape[1:]), smear, settings)
     layers = resized(edit.layers, source.shape[1:])
     around = [(part.start, n - part.stop) for part, n in zip((rows, columns), decoded_source.shape[1:], strict=True)]
     layers = np.pad(layers, [(0, 0), *around], mode="edge")
@@ -129,12 +136,13 @@ def _averaged(photograph: NDArray[Any], size: tuple[int, ...]) -> Array:
 # The model's resolution: which map explains what, where it does not, and how much of the picture is concerned
 
 
-def _explained(source: Array, result: Array, colours: Array, settings: RestoreSettings) -> Edit:
+def _explained(source: Array, result: Array, colours: Array, smear: Array, settings: RestoreSettings) -> Edit:
     """Explain the step from source to result: by colour maps, by a colour table, else as new content, else not at all.
 
     Args:
         source, result: (3, h, w), decoded.
         colours: the photograph's own, (3, h, w).
+        smear: (h, w) in [0, 1], where what changes is none.
     """
     side = min(source.shape[1:])
     grain, reach = max(1, round(settings.grain * side)), max(2, round(settings.reach * side))
@@ -183,6 +191,9 @@ def _explained(source: Array, result: Array, colours: Array, settings: RestoreSe
     table = ColourTable.of(picture_map)
     if believed.any():
         table = fitted_table(colours, result - mapped, picture_map, noise=noise)
+    if not is_whole_tone:
+        left_by_maps = np.maximum(best - 3 * inner_noise, 0) / (evidence_of(unchanged, reach // 2) + np.float32(1e-6))
+        change *= 1 - smear * smooth_step(left_by_maps, *settings.smear_left)
     layers = np.concatenate([maps.reshape(12, *new.shape), [change * (1 - believed), new, believed]])
     layers[CHANGE:][layers[CHANGE:] < 1 / 512] = 0  # what rounds to nothing is nothing
     return Edit(layers.astype(np.float32), table)
@@ -308,6 +319,34 @@ def _still(
     still = 1 - smooth_step(box_mean(unchanged, grain) / (contradicted + np.float32(1e-6)), *settings.still)
     surely: Array = still * smooth_step(contradicted, settings.contradiction**2, 2 * settings.contradiction**2)
     return surely
+
+
+def _smear(source: Array, result: Array, radius: int, settings: RestoreSettings) -> Array:
+    """Where a difference is slight beside a strong one nearby, (h, w) in [0, 1]: the blurred rim of a new thing.
+
+    Not within a strong change, and not where the source itself looks like what has changed rather than like what
+    stays: there it is the rim of an old thing, which has to go with it.
+    """
+    difference = np.sqrt(energy_of(result - source))
+    peak = dilated(difference, radius)
+    share = difference / (peak + np.float32(1e-6))
+    core = smooth_step(share, 0.5, 0.7) * (peak > settings.smear_peak[0])
+    within = 1 - dilated(1 - dilated(core, radius // 2), radius // 2)
+    slight = (1 - smooth_step(share, *settings.smear)) * smooth_step(peak, *settings.smear_peak)
+    still = (1 - smooth_step(share, 0.1, 0.2)).astype(np.float32)
+    changed, stays = (_local_colour(source, weight, radius) for weight in (core, still))
+    step = changed - stays
+    along = ((source - stays) * step).sum(axis=0) / (np.square(step).sum(axis=0) + np.float32(1e-4))
+    is_old = smooth_step(along, 0.15, 0.5) * smooth_step(np.sqrt(energy_of(step)), 0.1, 0.3)
+    rim: Array = slight * (1 - within) * (1 - is_old)
+    return rim
+
+
+def _local_colour(picture: Array, weight: Array, radius: int) -> Array:
+    """Mean colour (3, h, w) around each pixel of what has weight."""
+    total = box_mean(weight, radius) + np.float32(1e-4)
+    colour: Array = box_mean(picture * weight, radius) / total
+    return colour
 
 
 def _support(energy: Array, grain: int) -> Array:
