@@ -2,7 +2,7 @@
 
     python benchmarks/write_model_card.py
 
-Reads benchmarks/results/mini-{autoencoder,scenes-test,scenes-generalisation,whole-picture}.json, the two
+Reads benchmarks/results/scenes-mini-{test,generalisation}-cpu.json, mini-{autoencoder,whole-picture}.json, the two
 mini-*-training.jsonl, the weights' config.json and, for the licences, the manifest of the material.
 """
 
@@ -34,7 +34,7 @@ tags: [image-editing, visual-autoregressive]
 # mini: the embedded model
 
 A small VAREdit editor (arXiv 2508.15772) that ships inside the package: pictures of 64 x 64 pixels (or eight other
-shapes of about as many), {num_scales} scales of which the last three share one grid with halved steps, {bits} bits a
+shapes of about as many), {num_scales} scales of which the last four share one grid with halved steps, {bits} bits a
 token, {reference} reference, and the copy path of small models (`source_residual`). {weights} million weights,
 {megabytes:.0f} MB as float16. It is made to be used with restoring on, which carries its change to the photograph's own
 pixels.
@@ -44,11 +44,11 @@ It knows some three hundred English words and says which words of an instruction
 
 TAIL = """
 ## How it was made
-`configs/mini.toml` and the commands of docs/training.md, on a CPU with two cores. The autoencoder has
-{scene_psnr:.1f} dB on pictures of test scenes and {photograph_psnr:.1f} dB on test photographs at its own size
-(`{autoencoder_command}`); the editor saw {pairs:,} pairs, {hours:.1f} hours on one core
-(benchmarks/results/mini-*-training.jsonl). Guidance {guidance} and temperature {temperature} were chosen on validation
-scenes. Random numbers follow from the seed in the recipe.
+`configs/mini.toml` and the commands of docs/training.md; training/README.md tells which part of it ran where. The
+autoencoder has {scene_psnr:.1f} dB on pictures of test scenes and {photograph_psnr:.1f} dB on test photographs at its
+own size (`{autoencoder_command}`). The editor saw {pairs:,} pairs, {hours:.1f} hours in all: minutes on one GPU, then
+one processor core with a falling learning rate (benchmarks/results/mini-*-training.jsonl). Guidance {guidance},
+temperature {temperature} and reuse were chosen on validation scenes.
 
 ## Training material
 {photographs}, split by a hash of their names, and {cutouts} cut-outs of {nouns} objects, from these packages; each
@@ -82,7 +82,7 @@ def _head() -> str:
 
 
 def _measured() -> list[str]:
-    test, other, whole = (_read(f"mini-{name}") for name in ("scenes-test", "scenes-generalisation", "whole-picture"))
+    test, other, whole = map(_read, ("scenes-mini-test-cpu", "scenes-mini-generalisation-cpu", "mini-whole-picture"))
     rows = test["results"]["model"]
     kinds = [row for row in rows if row["level"] == "category"]
     weak = [row for row in kinds if row["success"]["share"] < SUPPORTED]

@@ -22,10 +22,10 @@ WIDTH = 1600  # pixels of the widest picture
 GAP = 8
 
 GRID = {
-    "coffee.jpg": ["make it black and white", "make it a lot cooler", "invert the colours"],
-    "chelsea.jpg": ["give it a sepia tone", "make it a lot brighter", "much more contrast"],
-    "rocket.jpg": ["make it a lot warmer", "make it brighter", "less saturation"],
-    "blossom.jpg": ["make it slightly darker", "a lot more saturation", "make it black and white"],
+    "coffee.jpg": ["make it black and white", "make the red parts green", "keep only the red"],
+    "chelsea.jpg": ["make it a lot warmer", "blur the top", "add a vignette"],
+    "rocket.jpg": ["invert the colours", "give it a sepia tone", "darken the left half"],
+    "blossom.jpg": ["make it slightly darker", "a lot more saturation", "add a red circle in the centre"],
 }
 
 

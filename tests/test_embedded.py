@@ -16,6 +16,7 @@ from tests.detail import gradient_energy
 from tests.registration import shift_between
 from tests.test_registration import ODD, photograph
 from varedit.data.adjustments import ALL_ADJUSTMENTS, TINT_COLOURS, Adjustment
+from varedit.data.colours import colour_shares, recoloured
 from varedit.output import save_image
 from varedit.pipeline import VAREditPipeline
 from varedit.provenance import read_provenance
@@ -63,7 +64,7 @@ def test_looks_are_nearest_to_their_true_target(pipeline, instruction, adjustmen
         assert nearest(np.asarray(image), edited(pipeline, image, instruction)) == adjustment, name
 
 
-# Every other kind at one strength; benchmarks/results/embedded-cpu.json has 0.95 over all kinds and strengths.
+# Every other kind at one strength; benchmarks/results/mini-whole-picture.json has all kinds and strengths.
 LIGHT_AND_COLOUR = {
     "make it a lot brighter": Adjustment("brighter", "strong"),
     "make it darker": Adjustment("darker", "plain"),
@@ -83,6 +84,28 @@ def test_light_and_colour_edits_are_nearest_to_their_true_targets(pipeline):
         for result, adjustment in zip(output.images, LIGHT_AND_COLOUR.values(), strict=True):
             right.append(nearest(np.asarray(image), np.asarray(result)) == adjustment)
     assert np.mean(right) >= 0.85  # measured, less a margin of 0.10
+
+
+def test_a_colour_by_name_turns_into_another_and_all_else_stays(pipeline):
+    with Image.open(EXAMPLES / "coffee.jpg") as file:
+        image = file.convert("RGB")
+    source = np.asarray(image)
+    shares = colour_shares(source.astype(np.float32) / 255)
+    result = edited(pipeline, image, "make the red parts green")
+    red, other = shares["red"][..., 0] > 0.9, shares["red"][..., 0] == 0
+    target = 255 * recoloured(source.astype(np.float32) / 255, shares["red"], "green")
+    assert red.mean() > 0.1
+    assert np.abs(target - result)[red].mean() < 0.3 * np.abs(target - source)[red].mean()
+    assert np.abs(source.astype(float) - result)[other].mean() < 8
+
+
+def test_a_named_place_changes_and_the_rest_is_the_photographs_own(pipeline):
+    with Image.open(EXAMPLES / "chelsea.jpg") as file:
+        image = file.convert("RGB")
+    source, result = np.asarray(image), edited(pipeline, image, "darken the left half")
+    width = source.shape[1]
+    assert result[:, : width // 3].mean() < 0.85 * source[:, : width // 3].mean()
+    assert np.array_equal(result[:, 3 * width // 4 :], source[:, 3 * width // 4 :])
 
 
 def nearest(source: NDArray[np.uint8], result: NDArray[np.uint8]) -> Adjustment | None:
