@@ -61,7 +61,7 @@ class Muon(torch.optim.Optimizer):
             torch._foreach_add_(parameters, update(parameters, group), alpha=-group["lr"])
 
     def _momentum(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> list[Tensor]:
-        gradients = [each.grad for each in parameters]
+        gradients = _gradients(parameters)
         momenta = self._kept(parameters, "momentum")
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, gradients)
@@ -73,7 +73,7 @@ class Muon(torch.optim.Optimizer):
         ]
 
     def _adam(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> list[Tensor]:
-        gradients = [each.grad for each in parameters]
+        gradients = _gradients(parameters)
         first, second = group["betas"]
         means, squares = self._kept(parameters, "mean"), self._kept(parameters, "square")
         steps = [self._counted(each) for each in parameters]
@@ -99,6 +99,10 @@ class Muon(torch.optim.Optimizer):
         state = self.state[parameter]
         state["step"] = state.get("step", 0) + 1
         return int(state["step"])
+
+
+def _gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
+    return [each.grad for each in parameters if each.grad is not None]
 
 
 def all_orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
