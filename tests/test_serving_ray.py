@@ -36,7 +36,7 @@ from varedit.serving.settings import ServerSettings
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'varedit[ray]'")
 PROMPT = "make it warmer"
-WHOLE_SECONDS = 30.0  # within which a service that lost a replica has as many as before
+WHOLE_SECONDS = 150.0  # until a lost replica must be made good: 17 on two idle cores, and tests run beside others
 REPLICA = "ray::ServeReplica:varedit:replica"
 
 
