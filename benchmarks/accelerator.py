@@ -39,15 +39,13 @@ from varedit.bench.models import BenchModel
 from varedit.bench.plot import draw_stages, new_figure, save_figure
 from varedit.bench.random_weights import INSTRUCTION
 from varedit.bench.run import BenchRequest, TimedBatch, as_pixels, batch_report, costs_of, device_words
-from varedit.bench.stages import TimedEdit, peak_bytes, photographs, reset_peak, timed_edit
+from varedit.bench.stages import TimedEdit, is_drawing, peak_bytes, photographs, requests_for, reset_peak, timed_edit
 from varedit.candidates import CandidateChoice
 from varedit.editor import Editor
 from varedit.low_bit import quantiser
 from varedit.output import write_whole
 from varedit.precision import compute_device
-from varedit.requests import edit_requests
 from varedit.reuse import ReuseSettings
-from varedit.sampling import SamplingSettings
 
 UNGUIDED_SCALES = 2
 MASKED_AREA = 0.1  # of the picture
@@ -90,7 +88,7 @@ class Bench:
         words = editor.text_encoder.tokenize([INSTRUCTION]).lengths[0]
         costs = costs_of(editor, template, request, 1, words)
         row = batch_report(timed, costs, self.limits)
-        drawing = [stage for stage in row["stages"] if stage["stage"] not in ("decode source", "restore")]
+        drawing = [stage for stage in row["stages"] if is_drawing(stage["stage"])]
         preview = sum(stage["seconds"] for stage in drawing if stage["stage"] in PREVIEW_STAGES)
         bound = sum(stage["bound_seconds"] for stage in drawing)
         self._keep(name, model, row | {"bound_seconds": bound, "first_preview_seconds": preview})
@@ -168,14 +166,8 @@ class Bench:
         config, template = model.config, model.template(None)
         editor: Editor = replace(self.editor, config=config)
         pictures = photographs(config, template, range(batch))
-        defaults, scales = config.generation, len(template.schedule)
-        guided = scales - unguided
-        sampling = SamplingSettings(
-            guidance=[defaults.guidance_scale] * guided + [1.0] * unguided,
-            temperature=defaults.temperature,
-            top_k=defaults.top_k,
-            top_p=defaults.top_p,
-        )
+        guided = len(template.schedule) - unguided
+        guidance = [config.generation.guidance_scale] * guided + [1.0] * unguided
         mask = None
         if masked:
             mask = np.zeros(pictures[0].shape[:2], np.uint8)
@@ -185,7 +177,7 @@ class Bench:
             timed_edit(
                 editor,
                 template,
-                edit_requests(pictures, INSTRUCTION, sampling=sampling, seed=list(range(batch)), mask=mask),
+                requests_for(config, pictures, range(batch), guidance=guidance, mask=mask),
                 self.clock,
                 reuse=ReuseSettings() if masked else None,
                 choice=CandidateChoice(count=candidates),

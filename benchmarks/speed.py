@@ -36,7 +36,7 @@ from varedit.bench.models import BenchModel
 from varedit.bench.plot import BOUND, MEASURED, OTHER, draw_pairs, draw_stages, new_figure, save_figure
 from varedit.bench.random_weights import INSTRUCTION
 from varedit.bench.run import BenchRequest, TimedBatch, as_pixels, batch_report, circumstances, comparison, costs_of
-from varedit.bench.stages import peak_bytes, photographs, requests_for, reset_peak, timed_edit
+from varedit.bench.stages import is_drawing, peak_bytes, photographs, requests_for, reset_peak, timed_edit
 from varedit.editor import Editor
 from varedit.output import write_whole
 from varedit.presets import preset_named
@@ -133,7 +133,7 @@ def compare_at(model: BenchModel, editor: Editor, batch: int) -> dict[str, Any]:
     costs = costs_of(
         editor, template, request_for(model), batch, editor.text_encoder.tokenize([INSTRUCTION]).lengths[0]
     )
-    drawing = [cost for stage, cost in costs.items() if stage not in ("decode source", "restore")]
+    drawing = [cost for stage, cost in costs.items() if is_drawing(stage)]
     return {
         "size": size,
         "rounds": rounds,
@@ -160,7 +160,7 @@ def counted_flops(work: Callable[[], object]) -> int:
 def growth(small: dict[str, Any], large: dict[str, Any]) -> dict[str, Any]:
     """How many times longer a larger picture takes, and how many times more arithmetic it is: tokens and attention."""
     found: dict[str, Any] = {"from": small["size"], "to": large["size"]}
-    for what, chosen in (("transformer", _is_transformer), ("edit", _is_drawing)):
+    for what, chosen in (("transformer", _is_transformer), ("edit", is_drawing)):
         seconds, flops = (
             [sum(part(stage) for stage in report["stages"] if chosen(stage["stage"])) for report in (small, large)]
             for part in (lambda stage: stage["seconds"], lambda stage: stage["flops"] + stage["float32_flops"])
@@ -199,10 +199,6 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
 def _is_transformer(stage: str) -> bool:
     return stage == "prefill" or stage.startswith("scale ")
-
-
-def _is_drawing(stage: str) -> bool:
-    return stage not in ("decode source", "restore")
 
 
 def _arguments() -> argparse.Namespace:

@@ -101,8 +101,8 @@ def restore(
     source, result = decoded_source[:, rows, columns], decoded_result[:, rows, columns]
     factor = max(1, min(source.shape[1:]) // settings.working_size)
     seen, wanted = pooled(source, factor), pooled(result, factor)
-    smear = _smear(seen, wanted, max(1, round(settings.smear_reach / factor)), settings)
-    edit = _explained(seen, wanted, _averaged(photograph, seen.shape[1:]), smear, settings)
+    smear_reach = max(1, round(settings.smear_reach / factor))
+    edit = _explained(seen, wanted, _averaged(photograph, seen.shape[1:]), smear_reach, settings)
     layers = resized(edit.layers, source.shape[1:])
     around = [(part.start, n - part.stop) for part, n in zip((rows, columns), decoded_source.shape[1:], strict=True)]
     layers = np.pad(layers, [(0, 0), *around], mode="edge")
@@ -136,13 +136,13 @@ def _averaged(photograph: NDArray[Any], size: tuple[int, ...]) -> Array:
 # The model's resolution: which map explains what, where it does not, and how much of the picture is concerned
 
 
-def _explained(source: Array, result: Array, colours: Array, smear: Array, settings: RestoreSettings) -> Edit:
+def _explained(source: Array, result: Array, colours: Array, smear_reach: int, settings: RestoreSettings) -> Edit:
     """Explain the step from source to result: by colour maps, by a colour table, else as new content, else not at all.
 
     Args:
         source, result: (3, h, w), decoded.
         colours: the photograph's own, (3, h, w).
-        smear: (h, w) in [0, 1], where what changes is none.
+        smear_reach: pixels around a strong change in which a slight one may be its smear.
     """
     side = min(source.shape[1:])
     grain, reach = max(1, round(settings.grain * side)), max(2, round(settings.reach * side))
@@ -159,7 +159,8 @@ def _explained(source: Array, result: Array, colours: Array, smear: Array, setti
     maps = _blended(candidates, errors, best, inner_noise)
     predicted = _under(maps, source)
 
-    tone = _tone_change(evidence_of(unchanged, reach // 2), best, noise, is_whole_tone)
+    by_nothing = evidence_of(unchanged, reach // 2)
+    tone = _tone_change(by_nothing, best, noise, is_whole_tone)
     strong = _strong_change(unchanged, noise, grain, settings)
     weight = np.maximum(strong, tone) + np.float32(1e-4)
     new = lost_structure(predicted, result, weight, inner_noise, reach, settings.agreement)
@@ -192,8 +193,8 @@ def _explained(source: Array, result: Array, colours: Array, smear: Array, setti
     if believed.any():
         table = fitted_table(colours, result - mapped, picture_map, noise=noise)
     if not is_whole_tone:
-        left_by_maps = np.maximum(best - 3 * inner_noise, 0) / (evidence_of(unchanged, reach // 2) + np.float32(1e-6))
-        change *= 1 - smear * smooth_step(left_by_maps, *settings.smear_left)
+        left_by_maps = np.maximum(best - 3 * inner_noise, 0) / (by_nothing + np.float32(1e-6))
+        change *= 1 - _smear(source, unchanged, smear_reach, settings) * smooth_step(left_by_maps, *settings.smear_left)
     layers = np.concatenate([maps.reshape(12, *new.shape), [change * (1 - believed), new, believed]])
     layers[CHANGE:][layers[CHANGE:] < 1 / 512] = 0  # what rounds to nothing is nothing
     return Edit(layers.astype(np.float32), table)
@@ -321,13 +322,13 @@ def _still(
     return surely
 
 
-def _smear(source: Array, result: Array, radius: int, settings: RestoreSettings) -> Array:
+def _smear(source: Array, energy: Array, radius: int, settings: RestoreSettings) -> Array:
     """Where a difference is slight beside a strong one nearby, (h, w) in [0, 1]: the blurred rim of a new thing.
 
     Not within a strong change, and not where the source itself looks like what has changed rather than like what
     stays: there it is the rim of an old thing, which has to go with it.
     """
-    difference = np.sqrt(energy_of(result - source))
+    difference = np.sqrt(energy)
     peak = dilated(difference, radius)
     share = difference / (peak + np.float32(1e-6))
     core = smooth_step(share, 0.5, 0.7) * (peak > settings.smear_peak[0])

@@ -19,7 +19,7 @@ from varedit.editor import Editor
 from varedit.requests import EditRequest, edit_requests
 from varedit.reuse import ReuseSettings
 from varedit.runs import EditRun
-from varedit.sampling import SamplingSettings
+from varedit.sampling import PerScale, SamplingSettings
 from varedit.scales import Template
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -35,7 +35,12 @@ class TimedEdit:
     @property
     def drawing_seconds(self) -> float:
         """From pixels to the decoder's pixels: everything but carrying the change to the photograph."""
-        return sum(seconds for stage, seconds in self.seconds.items() if stage not in ("decode source", "restore"))
+        return sum(seconds for stage, seconds in self.seconds.items() if is_drawing(stage))
+
+
+def is_drawing(stage: str) -> bool:
+    """Whether a stage lies between pixels and the decoder's pixels; the others carry the change to the photograph."""
+    return stage not in ("decode source", "restore")
 
 
 def timed_edit(
@@ -72,17 +77,22 @@ def photographs(config: EditorConfig, template: Template, seeds: Sequence[int]) 
 
 
 def requests_for(
-    config: EditorConfig, pictures: Sequence[NDArray[np.uint8]], seeds: Sequence[int]
+    config: EditorConfig,
+    pictures: Sequence[NDArray[np.uint8]],
+    seeds: Sequence[int],
+    *,
+    guidance: PerScale | None = None,
+    mask: NDArray[np.uint8] | None = None,
 ) -> list[EditRequest]:
-    """Edits of some pictures, one instruction for all, with the model's own settings."""
+    """Edits of some pictures, one instruction for all, with the model's own settings; one mask for all, or none."""
     defaults = config.generation
     sampling = SamplingSettings(
-        guidance=defaults.guidance_scale,
+        guidance=defaults.guidance_scale if guidance is None else guidance,
         temperature=defaults.temperature,
         top_k=defaults.top_k,
         top_p=defaults.top_p,
     )
-    return edit_requests(list(pictures), INSTRUCTION, sampling=sampling, seed=list(seeds))
+    return edit_requests(list(pictures), INSTRUCTION, sampling=sampling, seed=list(seeds), mask=mask)
 
 
 def reset_peak(device: torch.device) -> None:
