@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from varedit.errors import ImageError, InputMissing
+from varedit.errors import ImageError, InputMissing, ModelError
 from varedit.evaluation.judges.costs import Budget, Usage
 from varedit.evaluation.judges.endpoint import ChatEndpoint, NoReply, Reply
 from varedit.evaluation.judges.pictures import SentPicture, sent_pictures
@@ -244,6 +244,9 @@ class Judge:
         except NoReply as error:
             hearing.reason = str(error)
             return False
+        except ModelError:
+            self.stop.set()  # at once: no other thread shall find out for itself
+            raise
         finally:
             self.budget.settle(aside, reply)
         hearing.paid.append(reply)
