@@ -63,6 +63,7 @@ def recipe_with(templates: dict[str, Any] = TEMPLATES, **terms: Any) -> Recipe:
         validation=DataSettings(),
         autoencoder_training=AutoencoderTraining(**settings),
         editor_training=EditorTraining(**common),
+        change_detector_training=None,
         text="\n".join(["[training.autoencoder]", *lines]),  # what a run compares with the recipe it began with
     )
 

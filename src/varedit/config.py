@@ -197,6 +197,21 @@ class GenerationConfig(ConfigSection):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChangeDetectorConfig(ConfigSection):
+    """A small network that tells edits from noise, see `varedit.change_detector`."""
+
+    widths: tuple[int, ...] = (16, 32, 64)  # channels of each level, the finest first
+    certainty: tuple[float, ...] = (0.4, 0.7)  # probability of a change: below, nothing changes; above, all may
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.widths or any(width % 4 for width in self.widths):
+            raise ConfigError(f"widths must be multiples of 4, one at least, not {list(self.widths)}")
+        if len(self.certainty) != 2 or not self.certainty[0] < self.certainty[1] <= 1:
+            raise ConfigError(f"certainty must be two rising numbers from 0 to 1, not {list(self.certainty)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EditorConfig:
     """Everything that a model folder's config.json says."""
 
@@ -206,6 +221,7 @@ class EditorConfig:
     schedule: ScheduleConfig
     patch_merge: bool = False  # 2 x 2 latents form one token
     generation: GenerationConfig = field(default_factory=GenerationConfig)
+    change_detector: ChangeDetectorConfig | None = None  # the released models have none
 
     def __post_init__(self) -> None:
         merged = self.autoencoder.latent_channels * self.merge**2
@@ -248,7 +264,10 @@ class EditorConfig:
     def to_json(self) -> str:
         """The text of config.json."""
         head: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        return json.dumps(head | dataclasses.asdict(self), indent=2) + "\n"
+        parts = dataclasses.asdict(self)
+        if self.change_detector is None:
+            del parts["change_detector"]
+        return json.dumps(head | parts, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> EditorConfig:
@@ -267,6 +286,7 @@ class EditorConfig:
             "transformer": TransformerConfig,
             "schedule": ScheduleConfig,
             "generation": GenerationConfig,
+            "change_detector": ChangeDetectorConfig,
         }
         unknown = sorted(set(values) - set(parts) - {"name", "patch_merge"})
         missing = sorted({"name", "autoencoder", "transformer", "schedule"} - set(values))
@@ -274,5 +294,7 @@ class EditorConfig:
             raise ConfigError(f"config.json has unknown key(s) {unknown} or lacks key(s) {missing}")
         if not isinstance(values["name"], str) or not isinstance(values.get("patch_merge", False), bool):
             raise ConfigError("in config.json, name must be text and patch_merge true or false")
+        if values.get("change_detector") is None:
+            values.pop("change_detector", None)
         built = {key: parts[key].from_dict(value) for key, value in values.items() if key in parts}
         return cls(**(values | built))

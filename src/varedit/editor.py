@@ -9,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from varedit.autoencoder import Autoencoder
+from varedit.change_detector import ChangeDetector
 from varedit.checkpoints import load_config, load_weights, replaced_folder, save_weights
 from varedit.config import EditorConfig
 from varedit.errors import ModelError, UsageError
@@ -29,13 +32,14 @@ from varedit.transformer.reference import SequenceLayout, sequence_layout
 
 @dataclass
 class Editor:
-    """An autoencoder, a transformer and a text encoder of one configuration, on one device."""
+    """An autoencoder, a transformer and a text encoder of one configuration, on one device; perhaps a detector."""
 
     config: EditorConfig
     autoencoder: Autoencoder
     transformer: VAREditTransformer
     text_encoder: TextEncoder
     weights: StoredWeights = "full"
+    change_detector: ChangeDetector | None = None
 
     @classmethod
     def load(
@@ -74,7 +78,11 @@ class Editor:
             )
         if device.type == "cuda":  # where convolutions run faster on this layout
             autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-        return cls(config, autoencoder.eval(), transformer.eval(), text_encoder.eval(), weights)
+        detector = None
+        if (of_detector := config.change_detector) is not None:
+            detector = module_without_weights(lambda: ChangeDetector(of_detector))
+            load_weights(detector, folder / "change_detector", device)
+        return cls(config, autoencoder.eval(), transformer.eval(), text_encoder.eval(), weights, detector)
 
     def save(self, folder: Path, max_shard_size: str = "5GB") -> None:
         """Write a model folder; it appears whole or not at all. Raises OutputError; UsageError for 8-bit weights."""
@@ -84,11 +92,14 @@ class Editor:
             save_weights(self.autoencoder.state_dict(), temporary / "autoencoder", max_shard_size)
             save_weights(self.transformer.state_dict(), temporary / "transformer", max_shard_size)
             self.text_encoder.save(temporary, max_shard_size)
+            if self.change_detector is not None:
+                save_weights(self.change_detector.state_dict(), temporary / "change_detector", max_shard_size)
 
     def to(self, device: torch.device) -> None:
         """Move all parts to a device."""
-        for part in (self.autoencoder, self.transformer, self.text_encoder):
-            part.to(device)
+        for part in (self.autoencoder, self.transformer, self.text_encoder, self.change_detector):
+            if part is not None:
+                part.to(device)
 
     def check_full_weights(self, act: str) -> None:
         """Raise UsageError where weights are in 8 bits, for an act that needs all of their digits."""
@@ -117,6 +128,17 @@ class Editor:
     def decode(self, features: Tensor) -> Tensor:
         """Features (B, d, H, W) -> pixels (B, 3, h, w) float32 in [-1, 1], on the CPU."""
         return decode(self.autoencoder, features).cpu()
+
+    def likely_change(self, source: NDArray[np.float32], result: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """How far a decoded result (3, h, w) is an edit of the decoded source, (1, h, w) in [0, 1].
+
+        None where the model has no detector. One picture at a time, so that no edit depends on those beside it.
+        """
+        if self.change_detector is None:
+            return None
+        pictures = (self.placed(torch.from_numpy(np.ascontiguousarray(each)))[None] for each in (source, result))
+        found: NDArray[np.float32] = self.change_detector.change(*pictures)[0].cpu().numpy()
+        return found
 
 
 def latent_quantizer(config: EditorConfig, template: Template) -> MultiScaleQuantizer:

@@ -186,6 +186,11 @@ class EditRun:
     def in_model_size(self, decoded: NDArray[np.float32], unedited: NDArray[np.float32] | None) -> list[InModelSize]:
         """The single edits, of which each can be brought to its photograph's size without the others or the model."""
         open_places, earlier = self._open_places(), self._earlier
+        if unedited is not None:
+            earlier = [
+                before and replace(before, likely=self.editor.likely_change(own, before.decoded))
+                for before, own in zip(earlier, unedited, strict=True)
+            ]
         return [
             InModelSize(
                 photograph=request.picture.rgb,
@@ -196,6 +201,7 @@ class EditRun:
                 earlier=earlier[item],
                 drawn=self._codes(item),
                 unedited=None if unedited is None else unedited[item],
+                likely=None if unedited is None else self.editor.likely_change(unedited[item], decoded[item]),
             )
             for item, request in enumerate(self.requests)
         ]
@@ -246,10 +252,17 @@ class EditRun:
 
 @dataclass(frozen=True, eq=False)
 class Earlier:
-    """What an edit goes on from: decoded, (3, h, w) in [-1, 1], and the limit (H, W) of all edits so far or None."""
+    """What an edit goes on from.
+
+    Attributes:
+        decoded: (3, h, w) in [-1, 1].
+        limit: (H, W), that of all edits so far; None if there is none.
+        likely: as in `InModelSize`, of all edits so far.
+    """
 
     decoded: NDArray[np.float32]
     limit: NDArray[np.float32] | None
+    likely: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -265,6 +278,7 @@ class InModelSize:
         unedited: the decoded photograph, likewise; None for an edit that is not restored.
         earlier: what the edit goes on from, where that is not the photograph.
         drawn: the bits of `result`.
+        likely: (1, h, w) in [0, 1], how far the result is an edit and not noise; None for a model that cannot tell.
     """
 
     photograph: NDArray[np.uint8]
@@ -275,6 +289,7 @@ class InModelSize:
     unedited: NDArray[np.float32] | None
     earlier: Earlier | None
     drawn: EditedCodes
+    likely: NDArray[np.float32] | None
 
     def raw(self) -> NDArray[np.uint8]:
         """(H, W, 3) of the decoder's own picture, within the mask."""
@@ -289,10 +304,11 @@ class InModelSize:
     def restored(self) -> Restored:
         """The change carried to the photograph's own pixels."""
         limit, whole = self._limit(), self._limit_so_far()
-        result = self._restored(self.result, whole)
+        result = self._restored(self.result, whole, self.likely)
         if self.earlier is None or limit is None:
             return result
-        before = self._restored(self.earlier.decoded, self.earlier.limit)  # what stays outside of this edit's own limit
+        earlier = self.earlier  # what stays outside of this edit's own limit
+        before = self._restored(earlier.decoded, earlier.limit, earlier.likely)
         change = np.where(limit > 0, np.maximum(before.change, result.change), before.change)
         return Restored(_mixed(before.rgb, result.rgb, limit), change)
 
@@ -301,9 +317,14 @@ class InModelSize:
         limit = self._limit_so_far()
         return replace(self.drawn, reach=None if limit is None else np.ceil(limit * 255).astype(np.uint8))
 
-    def _restored(self, decoded: NDArray[np.float32], limit: NDArray[np.float32] | None) -> Restored:
-        """A decoded picture against the decoded photograph, within a limit."""
+    def _restored(
+        self, decoded: NDArray[np.float32], limit: NDArray[np.float32] | None, likely: NDArray[np.float32] | None
+    ) -> Restored:
+        """A decoded picture against the decoded photograph, within a limit (H, W) and where it is likely an edit."""
         assert self.unedited is not None, "this edit was not to be restored"
+        if likely is not None:
+            change = self.fit.resize_to_source(likely)[0]
+            limit = change if limit is None else limit * change
         return restore(
             self.photograph,
             self.unedited,

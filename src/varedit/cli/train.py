@@ -98,17 +98,50 @@ def editor(
         click.echo(f"{output / ('model' if read.editor_training.lora is None else 'adapter')}  {trained.metrics}")
 
 
+@train.command("change-detector")
+@click.argument("model", type=click.Path(path_type=Path))
+@_with_options
+@click.pass_obj
+def change_detector(
+    terminal: Terminal, /, model: Path, recipe: Path, material: Path, output: Path, threads: int | None
+) -> None:
+    """Train what tells MODEL's edits from its noise, so that restoring leaves the rest of a photograph alone.
+
+    MODEL first edits training scenes. Then export it with --change-detector OUTPUT/change_detector.
+    """
+    from varedit.cli.training_progress import shown_progress
+    from varedit.training.change_detector import detector_data, train_change_detector
+    from varedit.training.recipe import Recipe
+
+    read = Recipe.read(recipe)
+    with terminal.progress("editing scenes", unit="scenes") as on_edit:
+        data = detector_data(read, model, material, output, on_edit)
+    with shown_progress(terminal, threads) as on_step:
+        trained = train_change_detector(read, data, output, on_step)
+    if trained.weights:  # as above
+        click.echo(f"{output / 'change_detector'}  {trained.metrics}")
+
+
 @train.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--recipe", type=click.Path(path_type=Path), default=Path("configs/mini.toml"), show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder to write.")
 @click.option("--merge", is_flag=True, help="MODEL is a folder of adapters: add them to the editor they name.")
+@click.option(
+    "--change-detector",
+    "detector",
+    type=click.Path(path_type=Path),
+    help="Folder of its weights, from varedit train change-detector; without it, MODEL's own is kept.",
+)
 @talking
-def export(model: Path, recipe: Path, output: Path, merge: bool) -> None:
+def export(model: Path, recipe: Path, output: Path, merge: bool, detector: Path | None) -> None:
     """Write a trained MODEL folder as it is shipped: float16 storage, and the call defaults of the recipe."""
-    from varedit.training.export import export_editor, merged_editor, trained_editor
+    from varedit.training.export import export_editor, merged_editor, take_change_detector, trained_editor
     from varedit.training.recipe import Recipe
 
+    read = Recipe.read(recipe)
     found = merged_editor(model) if merge else trained_editor(model)
-    export_editor(found, Recipe.read(recipe).editor.generation, output)
+    if detector is not None:
+        take_change_detector(found, read, detector)
+    export_editor(found, read.editor.generation, output)
     click.echo(output)

@@ -8,9 +8,13 @@ from pathlib import Path
 import torch
 
 from varedit.adapters import base_of, is_adapter, merge_adapters
+from varedit.change_detector import ChangeDetector
+from varedit.checkpoints import load_weights
 from varedit.config import GenerationConfig
 from varedit.editor import Editor
 from varedit.errors import UsageError
+from varedit.training.change_detector import change_detector_settings
+from varedit.training.recipe import Recipe
 
 
 def trained_editor(model: Path) -> Editor:
@@ -30,6 +34,17 @@ def merged_editor(adapters: Path) -> Editor:
     return editor
 
 
+def take_change_detector(editor: Editor, recipe: Recipe, folder: Path) -> None:
+    """Give an editor the change detector that was trained for it.
+
+    Raises: ConfigError where the recipe has no table of one; ModelError.
+    """
+    settings = change_detector_settings(recipe)
+    editor.config = dataclasses.replace(editor.config, change_detector=settings.detector)
+    editor.change_detector = ChangeDetector(settings.detector).eval()
+    load_weights(editor.change_detector, folder)
+
+
 def export_editor(editor: Editor, generation: GenerationConfig, out: Path) -> None:
     """Write an editor with all floating-point weights stored as float16.
 
@@ -41,8 +56,9 @@ def export_editor(editor: Editor, generation: GenerationConfig, out: Path) -> No
     Raises: OutputError.
     """
     editor.config = dataclasses.replace(editor.config, generation=generation)
-    for part in (editor.autoencoder, editor.transformer, editor.text_encoder):
-        part.half()
+    for part in (editor.autoencoder, editor.transformer, editor.text_encoder, editor.change_detector):
+        if part is not None:
+            part.half()
     card = out / "README.md"
     text = card.read_text(encoding="utf-8") if card.is_file() else None
     editor.save(out)

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from varedit.errors import OutputError, Stopped, VAREditError
 from varedit.training.averages import ExponentialAverage, whole_weights
-from varedit.training.batches import Batches, DataPosition, StepBatch
+from varedit.training.batches import DataPosition
 from varedit.training.optimizer import optimizer_of
 from varedit.training.processes import Processes, plain_attention
 from varedit.training.recipe import OptimizerSettings
@@ -30,7 +30,23 @@ OnStep = Callable[[int, int, Metrics], None]  # (step, steps, metrics)
 LOG_EVERY = 50  # steps
 
 
-class Task(Protocol):
+class Batch(Protocol):
+    """What a task computes its loss of; `batches.StepBatch` is one."""
+
+    @property
+    def stream(self) -> tuple[str, Any] | None:
+        """Lane and position of the records from outside after this batch; None where it has none of them."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same with its tensors on a device."""
+        ...
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
+
+
+class Task(Protocol[BatchT]):
     """What is trained: its module, its batches, its loss, and how to look at it."""
 
     @property
@@ -38,11 +54,11 @@ class Task(Protocol):
         """The weights; those that need no gradient are frozen."""
         ...
 
-    def batches(self, position: DataPosition) -> Batches:
+    def batches(self, position: DataPosition) -> Generator[BatchT, None, None]:
         """This process's batches from a position on, `accumulation` of them a step, to the last step."""
         ...
 
-    def loss(self, batch: StepBatch, step: int) -> tuple[Tensor, Metrics]:
+    def loss(self, batch: BatchT, step: int) -> tuple[Tensor, Metrics]:
         """The loss to descend, a mean over the items of the batch, and numbers to log."""
         ...
 
@@ -63,7 +79,7 @@ class Trained:
     metrics: Metrics
 
 
-def train(task: Task, settings: OptimizerSettings, run: RunFolder, on_step: OnStep | None = None) -> Trained:
+def train(task: Task[BatchT], settings: OptimizerSettings, run: RunFolder, on_step: OnStep | None = None) -> Trained:
     """Train to the last step, going on from the run's checkpoint if it has one.
 
     Args:
@@ -91,19 +107,19 @@ def train(task: Task, settings: OptimizerSettings, run: RunFolder, on_step: OnSt
 class _Objective(nn.Module):
     """A task's loss as a module, so that what spreads it over processes sees every use of the weights."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task[Any]) -> None:
         super().__init__()
         self.module = task.module
         self.compute = task.loss
 
-    def forward(self, batch: StepBatch, step: int) -> tuple[Tensor, Metrics]:
+    def forward(self, batch: Batch, step: int) -> tuple[Tensor, Metrics]:
         return self.compute(batch, step)
 
 
 class _Trainer:
     """One process's part in a training."""
 
-    def __init__(self, task: Task, settings: OptimizerSettings, run: RunFolder) -> None:
+    def __init__(self, task: Task[Any], settings: OptimizerSettings, run: RunFolder) -> None:
         self.task, self.settings, self.run = task, settings, run
         self.processes = Processes.joined()
         self.objective = self.processes.spread(_Objective(task), some_rest=settings.some_rest)
@@ -131,7 +147,7 @@ class _Trainer:
                     raise self._stopped()
         return Trained(whole_weights(state.average.weights, keep=self.processes.is_main), state.metrics)
 
-    def _advance(self, batches: Batches, request: StopRequest) -> tuple[Metrics, bool]:
+    def _advance(self, batches: Generator[Batch, None, None], request: StopRequest) -> tuple[Metrics, bool]:
         """One step; returns its numbers, the loss among them, and whether some process was asked to stop."""
         state, settings = self.state, self.settings
         for group in state.optimizer.param_groups:
@@ -153,7 +169,7 @@ class _Trainer:
         state.data = DataPosition(state.step + 1, streams)
         return numbers, must_stop
 
-    def _next(self, batches: Batches, request: StopRequest) -> StepBatch:
+    def _next(self, batches: Generator[Batch, None, None], request: StopRequest) -> Batch:
         """The next batch; a signal may have ended the process that makes it, before this one could stop in its way."""
         try:
             return next(batches)
@@ -169,7 +185,7 @@ class _Trainer:
             "step. Give the same command again to go on."
         )
 
-    def _gradients(self, batch: StepBatch, *, is_last: bool) -> Metrics:
+    def _gradients(self, batch: Batch, *, is_last: bool) -> Metrics:
         """Add a part's share to the gradients; processes exchange them with the last part."""
         alone = nullcontext() if is_last else self.processes.without_averaging(self.objective)
         with alone, plain_attention(self.processes.device):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from varedit.config import (
     AutoencoderConfig,
+    ChangeDetectorConfig,
     ConfigSection,
     EditorConfig,
     GenerationConfig,
@@ -167,6 +168,24 @@ class EditorTraining(OptimizerSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChangeDetectorTraining(OptimizerSettings):
+    """Settings of the training that tells edits from noise, see `training.change_detector`."""
+
+    section: ClassVar[str] = "change_detector"
+
+    edits: int  # training scenes that the editor edits first
+    leak_weight: float = 0.15
+    lost_weight: float = 0.15
+    detector: ChangeDetectorConfig = field(default_factory=ChangeDetectorConfig)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """As `ConfigSection.from_dict`, with the table `detector` inside."""
+        nested = {"detector": ChangeDetectorConfig.from_dict(values["detector"])} if "detector" in values else {}
+        return super().from_dict({**values, **nested})
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSettings(ConfigSection):
     """One source of editing pairs."""
 
@@ -196,6 +215,7 @@ class Recipe:
     validation: DataSettings
     autoencoder_training: AutoencoderTraining
     editor_training: EditorTraining
+    change_detector_training: ChangeDetectorTraining | None  # None: the model has no detector
     text: str = field(repr=False)  # the file itself, kept with the run
 
     @classmethod
@@ -226,6 +246,11 @@ class Recipe:
                 validation=DataSettings.from_dict(training.get("validation", {})),
                 autoencoder_training=AutoencoderTraining.from_dict(training["autoencoder"]),
                 editor_training=EditorTraining.from_dict(training["editor"]),
+                change_detector_training=(
+                    ChangeDetectorTraining.from_dict(training["change_detector"])
+                    if "change_detector" in training
+                    else None
+                ),
                 text=text,
             )
         except KeyError as error:

@@ -1,0 +1,207 @@
+"""Training a change detector on scenes that its editor has edited; see `varedit.change_detector`.
+
+Three terms. Cross-entropy of the true mask for every pixel. *Leaked*: what a scene would lose outside of its mask, as
+the preservation gate of `varedit.evaluation.success` counts it, on a log scale: a leak of twice the gate matters much
+more beside none than beside one of ten times the gate. *Lost*: the share of the true change that would be left out,
+likewise.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from varedit.change_detector import ChangeDetector
+from varedit.checkpoints import save_weights
+from varedit.data.scene import Family
+from varedit.data.scenes import Scenes, held_out_scenes
+from varedit.errors import ConfigError
+from varedit.pipeline import VAREditPipeline
+from varedit.training.batches import DataPosition, items_of
+from varedit.training.edited_scenes import EditedScenes, edited_scenes
+from varedit.training.loop import Metrics, OnStep, Trained, train
+from varedit.training.processes import Processes
+from varedit.training.recipe import ChangeDetectorTraining, Recipe
+from varedit.training.run import RunFolder, picture_grid, step_generator
+
+SHARES: dict[Family, float] = {"adjustment": 0.25, "colour": 0.35, "object": 0.4}  # edits in places are the hard ones
+SCENES_SEED = 3  # added to the recipe's seed: scenes that the editor was not trained on
+VALIDATION_SCENES = 120
+SAMPLES = 16  # scenes in the picture of a validation
+GATE = 10 ** (-38 / 10)  # mean square error of values in [0, 1] outside of the mask: 38 dB
+SMALLEST_LOSS = 0.05  # share of the change below which losing less gains little
+
+
+@dataclass(frozen=True)
+class DetectorBatch:
+    """A part of a step: pictures (B, 3, h, w) in [-1, 1] and true masks (B, 1, h, w) of 0 and 1; see `EditedScenes`."""
+
+    sources: Tensor
+    targets: Tensor
+    masks: Tensor
+    unedited: Tensor
+    results: Tensor
+
+    @property
+    def stream(self) -> None:
+        """Scenes are no stream of records."""
+        return
+
+    def to(self, device: torch.device) -> DetectorBatch:
+        """The same on a device."""
+        return self.mapped(lambda tensor: tensor.to(device))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> DetectorBatch:
+        """The same with all its tensors changed alike."""
+        return DetectorBatch(**{field.name: change(getattr(self, field.name)) for field in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True)
+class DetectorData:
+    """What a detector is trained on, and what it is looked at with: photographs of two splits."""
+
+    train: EditedScenes
+    validation: EditedScenes
+
+
+def detector_data(
+    recipe: Recipe, model: Path, material: Path, folder: Path, on_edit: Callable[[int, int], None]
+) -> DetectorData:
+    """Let a model edit scenes, first those for validation. FOLDER/edits keeps them; what is there is not made again.
+
+    Args:
+        recipe: the one the model was trained with, with a table [training.change_detector].
+        model: folder of the editor.
+        material: what scenes are made of.
+        folder: of the run; made if missing.
+        on_edit: told (done, count).
+
+    Raises: ConfigError without that table; InputMissing, ModelError.
+    """
+    settings = change_detector_settings(recipe)
+    pipeline = VAREditPipeline.from_pretrained(str(model))
+    size = pipeline.config.picture_size(pipeline.config.templates.square.schedule)
+    held_out = held_out_scenes(material, "validation", size)
+    scenes = Scenes(material, split="train", size_hw=size, seed=recipe.seed + SCENES_SEED, shares=SHARES)
+    validation = edited_scenes(pipeline, held_out, VALIDATION_SCENES, folder / "edits", on_edit)
+    return DetectorData(edited_scenes(pipeline, scenes, settings.edits, folder / "edits", on_edit), validation)
+
+
+def train_change_detector(recipe: Recipe, data: DetectorData, folder: Path, on_step: OnStep | None = None) -> Trained:
+    """Train a detector, or go on with the run in the folder; the averaged weights end in FOLDER/change_detector.
+
+    Args:
+        on_step: told (step, steps, metrics) after each step.
+
+    Raises: as `loop.train`, and ConfigError where the recipe has no table [training.change_detector].
+    """
+    settings, run = change_detector_settings(recipe), RunFolder(folder, recipe.text)
+    task = ChangeDetectorTask(settings, recipe.seed, data, run)
+    trained = train(task, settings, run, on_step)
+    if task.processes.is_main:
+        save_weights(trained.weights, folder / "change_detector")
+    task.processes.wait()
+    return trained
+
+
+def change_detector_settings(recipe: Recipe) -> ChangeDetectorTraining:
+    """The recipe's table [training.change_detector]. Raises ConfigError where it has none."""
+    if recipe.change_detector_training is None:
+        raise ConfigError("the recipe has no table [training.change_detector]; configs/mini.toml has one")
+    return recipe.change_detector_training
+
+
+class ChangeDetectorTask:
+    """Tell which pixels of a decoded result the true edit changes; see `loop.Task`."""
+
+    def __init__(self, settings: ChangeDetectorTraining, seed: int, data: DetectorData, run: RunFolder) -> None:
+        torch.manual_seed(seed)
+        self.settings, self.seed, self.edits, self.run = settings, seed, data.train, run
+        self.processes = Processes.joined()
+        self.module = ChangeDetector(settings.detector)
+        self.averaged = ChangeDetector(settings.detector).eval()
+        self.held_out = _batch(data.validation, torch.arange(len(data.validation)))
+
+    def batches(self, position: DataPosition) -> Generator[DetectorBatch, None, None]:
+        """See `loop.Task`. Scenes come in random order, turned, mirrored and with their colour channels exchanged."""
+        parts = items_of(self.settings, self.processes)
+        for step in range(position.step, self.settings.steps):
+            generator = step_generator(self.seed, step)
+            chosen = torch.randint(len(self.edits), (self.settings.batch_size,), generator=generator)
+            turn = torch.randint(8, (), generator=generator).item()
+            channels = torch.randperm(3, generator=generator)
+            for items in parts:
+                yield _varied(_batch(self.edits, chosen[items.start : items.stop]), int(turn), channels)
+
+    def loss(self, batch: DetectorBatch, step: int) -> tuple[Tensor, Metrics]:
+        """The three terms of the module's description."""
+        with torch.autocast(batch.masks.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
+            logits = self.module(batch.unedited, batch.results)
+        probability = torch.sigmoid(logits)
+        told = F.binary_cross_entropy_with_logits(logits, batch.masks)
+        leaked = _leaked(batch, probability)
+        weight = (batch.targets - batch.sources).abs().mean(dim=1, keepdim=True) * batch.masks
+        lost = _total((1 - probability) * weight) / _total(weight).clamp(min=1e-3)
+        loss = told + self.settings.leak_weight * torch.log1p(leaked / GATE).mean()
+        loss = loss + self.settings.lost_weight * torch.log1p(lost / SMALLEST_LOSS).mean()
+        return loss, {
+            "told": told.item(),
+            "lost": lost.mean().item(),
+            "kept": (leaked < GATE).float().mean().item(),
+        }
+
+    @torch.no_grad()
+    def validate(self, weights: dict[str, Tensor], step: int) -> Metrics:
+        """The same numbers with averaged weights, and scenes as pictures: source, result, target, found, true."""
+        self.averaged.load_state_dict(weights)
+        held_out = self.held_out
+        found = self.averaged.change(held_out.unedited, held_out.results)
+        weight = (held_out.targets - held_out.sources).abs().mean(dim=1, keepdim=True) * held_out.masks
+        lost = _total((1 - found) * weight) / _total(weight).clamp(min=1e-3)
+        columns = [held_out.sources, held_out.results, held_out.targets]
+        columns += [(2 * mask - 1).expand(-1, 3, -1, -1) for mask in (found, held_out.masks)]
+        self.run.save_picture(f"step-{step:06d}", picture_grid([column[:SAMPLES] for column in columns]))
+        right = ((found > 0.5) == (held_out.masks > 0.5)).float().mean().item()
+        return {
+            "validation_right": round(right, 4),
+            "validation_lost": round(lost.mean().item(), 4),
+            "validation_kept": round((_leaked(held_out, found) < GATE).float().mean().item(), 4),
+        }
+
+
+def _leaked(batch: DetectorBatch, change: Tensor) -> Tensor:
+    """Mean square error (B,) of values in [0, 1] outside of the masks, if so much of each difference is believed."""
+    outside = 1 - batch.masks
+    squared = (change * (batch.results - batch.unedited) / 2).square().mean(dim=1, keepdim=True)
+    return _total(squared * outside) / _total(outside).clamp(min=0.01 * outside[0].numel())
+
+
+def _total(values: Tensor) -> Tensor:
+    return values.sum(dim=(1, 2, 3))
+
+
+def _batch(edits: EditedScenes, chosen: Tensor) -> DetectorBatch:
+    return DetectorBatch(
+        sources=edits.sources[chosen].float() / 127.5 - 1,
+        targets=edits.targets[chosen].float() / 127.5 - 1,
+        masks=edits.masks[chosen].float(),
+        unedited=edits.unedited[chosen].float(),
+        results=edits.results[chosen].float(),
+    )
+
+
+def _varied(batch: DetectorBatch, turn: int, channels: Tensor) -> DetectorBatch:
+    """One of the eight turns and reflections of a square picture, and the colours in another order."""
+
+    def changed(pictures: Tensor) -> Tensor:
+        pictures = torch.rot90(pictures, turn % 4, dims=(2, 3))
+        pictures = pictures.flip(3) if turn >= 4 else pictures
+        return (pictures[:, channels] if pictures.shape[1] == 3 else pictures).contiguous()
+
+    return batch.mapped(changed)

@@ -1,0 +1,279 @@
+"""The change detector: what it says limits what is restored, for one edit and for chains; it is saved with its model,
+and it learns to tell a change from noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import nn
+
+from tests.materials import write_material
+from tests.toys import CONFIG, picture, toy_editor, toy_pipeline
+from tests.training_toys import RECIPE, read_recipe
+from varedit.change_detector import ChangeDetector
+from varedit.cli.terminal import Terminal
+from varedit.cli.train import train as train_command
+from varedit.config import ChangeDetectorConfig, EditorConfig
+from varedit.errors import ConfigError
+from varedit.pipeline import VAREditPipeline
+from varedit.training import edited_scenes
+from varedit.training.batches import DataPosition
+from varedit.training.change_detector import (
+    ChangeDetectorTask,
+    DetectorData,
+    change_detector_settings,
+    detector_data,
+    train_change_detector,
+)
+from varedit.training.edited_scenes import EditedScenes
+from varedit.training.run import RunFolder
+
+SMALL = ChangeDetectorConfig(widths=(4, 8), certainty=(0.25, 0.75))
+TABLE = """
+[training.change_detector]
+edits = 6
+detector = { widths = [4, 8], certainty = [0.25, 0.75] }
+steps = 4
+batch_size = 2
+learning_rate = 2e-3
+warmup_steps = 1
+checkpoint_every = 2
+validate_every = 2
+"""
+
+
+class Says(ChangeDetector):
+    """A detector that finds a change in some columns, whatever it is shown."""
+
+    def __init__(self, columns: slice) -> None:
+        super().__init__(SMALL)
+        self.columns = columns
+
+    def change(self, source, result):
+        found = torch.zeros(len(source), 1, *source.shape[2:])
+        found[..., self.columns] = 1
+        return found
+
+
+def tell(detector: ChangeDetector, logit: float) -> None:
+    """Make a detector that has learned nothing answer the same everywhere."""
+    assert detector.head.bias is not None
+    nn.init.constant_(detector.head.bias, logit)
+
+
+def with_detector(detector: ChangeDetector | None) -> VAREditPipeline:
+    pipeline = toy_pipeline()
+    pipeline.editor.change_detector = detector
+    return pipeline
+
+
+def edited(pipeline: VAREditPipeline, image, **options):
+    return pipeline(image, "make it a lot darker", seed=4, **options)
+
+
+@pytest.mark.parametrize("size", [(20, 28), (7, 5), (1, 1)])
+def test_every_pixel_of_any_size_gets_an_answer_that_leaves_nothing_to_chance(size):
+    detector = ChangeDetector(ChangeDetectorConfig(widths=(4, 8, 12))).eval()
+    pictures = torch.rand(2, 3, *size) * 2 - 1
+    assert detector(pictures, -pictures).shape == (2, 1, *size)
+    tell(detector, 8.0)
+    assert detector.change(pictures, -pictures).eq(1).all()
+    tell(detector, -8.0)
+    assert detector.change(pictures, -pictures).eq(0).all()
+
+
+def test_certainty_says_where_a_change_begins_and_where_it_is_sure():
+    detector = ChangeDetector(SMALL).eval()
+    pictures = torch.zeros(1, 3, 4, 4)
+    for probability, expected in ((0.25, 0.0), (0.5, 0.5), (0.75, 1.0)):
+        tell(detector, torch.logit(torch.tensor(probability)).item())
+        assert detector.change(pictures, pictures)[0, 0, 2, 2].item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_where_no_change_is_found_the_photograph_stays_bit_for_bit():
+    image = picture(40, 40)
+    width = CONFIG.picture_size(CONFIG.templates.square.schedule)[1]
+    free = np.asarray(edited(with_detector(None), image).images[0])
+    everywhere = np.asarray(edited(with_detector(Says(slice(None))), image).images[0])
+    left = np.asarray(edited(with_detector(Says(slice(width // 2))), image).images[0])
+    assert np.array_equal(everywhere, free) and not np.array_equal(free, np.asarray(image))
+    assert np.array_equal(left[:, 24:], np.asarray(image)[:, 24:])  # a model pixel is four wide, and a seam is soft
+    assert np.array_equal(left[:, :16], free[:, :16])
+    nothing = edited(with_detector(Says(slice(0))), image)
+    assert np.array_equal(np.asarray(nothing.images[0]), np.asarray(image))
+
+
+def test_the_decoders_own_picture_is_not_limited():
+    image = picture(40, 40)
+    free, limited = (
+        np.asarray(edited(with_detector(detector), image, restore=False).images[0])
+        for detector in (None, Says(slice(0)))
+    )
+    assert np.array_equal(free, limited)
+
+
+def test_a_mask_and_the_detector_limit_together():
+    image = picture(40, 40)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:20] = 255
+    result = np.asarray(edited(with_detector(Says(slice(10))), image, mask=mask).images[0])
+    changed = (result != np.asarray(image)).any(axis=2)
+    assert changed[:20, :18].any() and not changed[20:].any() and not changed[:, 24:].any()
+
+
+def test_no_edit_of_a_batch_depends_on_those_beside_it():
+    torch.manual_seed(0)
+    detector = ChangeDetector(SMALL).eval()
+    nn.init.normal_(detector.head.weight)
+    pipeline = with_detector(detector)
+    images = [picture(40, 40, seed) for seed in range(3)]
+    words = ["make it warmer", "make it darker", "make it black and white"]
+    together = pipeline(images, words, seed=[1, 2, 3])
+    for image, instruction, seed, found in zip(images, words, (1, 2, 3), together.images, strict=True):
+        alone = pipeline(image, instruction, seed=seed)
+        assert np.array_equal(np.asarray(alone.images[0]), np.asarray(found))
+
+
+def test_a_model_is_saved_and_read_with_its_detector(tmp_path):
+    torch.manual_seed(0)
+    detector = ChangeDetector(SMALL).eval()
+    nn.init.normal_(detector.head.weight)
+    editor = toy_editor(dataclasses.replace(CONFIG, change_detector=SMALL))
+    editor.change_detector = detector
+    pipeline = VAREditPipeline(editor)
+    pipeline.save_pretrained(tmp_path / "model")
+    again = VAREditPipeline.from_pretrained(str(tmp_path / "model"))
+    assert again.config.change_detector == SMALL
+    image = picture(40, 40)
+    assert np.array_equal(np.asarray(edited(again, image).images[0]), np.asarray(edited(pipeline, image).images[0]))
+    assert "change_detector" not in json.loads(CONFIG.to_json())
+
+
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        ({"widths": [4, 6]}, "multiples of 4"),
+        ({"widths": []}, "multiples of 4"),
+        ({"certainty": [0.7, 0.4]}, "two rising numbers"),
+        ({"certainty": [0.7]}, "two rising numbers"),
+        ({"certainty": [0.7, 1.5]}, "two rising numbers"),
+    ],
+)
+def test_a_detector_that_cannot_be_is_one_sentence(section, sentence):
+    text = json.dumps({**json.loads(CONFIG.to_json()), "change_detector": section})
+    with pytest.raises(ConfigError, match=sentence):
+        EditorConfig.from_json(text)
+
+
+def blocks(count: int, seed: int) -> EditedScenes:
+    """Edits that lighten a rectangle, by an editor that leaves faint noise everywhere."""
+    generator = torch.Generator().manual_seed(seed)
+    sources = torch.randint(0, 120, (count, 3, 1, 1), generator=generator).expand(-1, -1, 16, 16)
+    masks = torch.zeros(count, 1, 16, 16, dtype=torch.bool)
+    for item in range(count):
+        top, left = torch.randint(0, 9, (2,), generator=generator).tolist()
+        masks[item, :, top : top + 7, left : left + 7] = True
+    targets = sources + 90 * masks
+    unedited, results = (pictures / 127.5 - 1 for pictures in (sources, targets))
+    noise = 0.1 * torch.randn(results.shape, generator=generator)
+    return EditedScenes(
+        sources=sources.byte(),
+        targets=targets.byte(),
+        masks=masks,
+        unedited=unedited.half(),
+        results=(results + noise).half(),
+    )
+
+
+def recipe_of(tmp_path, *changes):
+    recipe = read_recipe(tmp_path, (RECIPE, RECIPE + TABLE), *changes)
+    return recipe, change_detector_settings(recipe)
+
+
+def test_it_learns_to_tell_a_change_from_noise(tmp_path):
+    longer = ("edits = 6\n", "edits = 64\nema_decay = 0.9\n"), ("steps = 4", "steps = 120")
+    faster = ("batch_size = 2\nlearning_rate = 2e-3\nwarmup_steps = 1", "batch_size = 8\nlearning_rate = 1e-2")
+    recipe, _ = recipe_of(tmp_path, *longer, faster)
+    trained = train_change_detector(recipe, DetectorData(blocks(64, 0), blocks(120, 1)), tmp_path / "run")
+    assert trained.metrics["validation_kept"] > 0.9
+    assert trained.metrics["validation_lost"] < 0.1
+    assert trained.metrics["validation_right"] > 0.98
+    assert list((tmp_path / "run" / "samples").glob("*.png"))
+
+
+def test_leaks_and_losses_count_what_they_say(tmp_path):
+    """A detector that believes everything leaks all the noise and loses nothing; one that believes nothing, the
+    reverse."""
+    _, settings = recipe_of(tmp_path)
+    task = ChangeDetectorTask(settings, 0, DetectorData(blocks(8, 0), blocks(8, 1)), RunFolder(tmp_path / "run", ""))
+    batch = next(task.batches(DataPosition()))
+    outside = 1 - batch.masks
+    noise = ((batch.results - batch.unedited) / 2).square().mean(dim=1, keepdim=True) * outside
+    expected = noise.sum(dim=(1, 2, 3)) / outside.sum(dim=(1, 2, 3))
+    assert (expected > 10 ** (-38 / 10)).all()
+    for bias, kept, lost in ((20.0, 0.0, 0.0), (-20.0, 1.0, 1.0)):
+        tell(task.module, bias)
+        numbers = task.loss(batch, 0)[1]
+        assert numbers["kept"] == kept and numbers["lost"] == pytest.approx(lost, abs=1e-4)
+
+
+def test_a_run_that_goes_on_sees_the_batches_that_it_would_have_seen(tmp_path):
+    _, settings = recipe_of(tmp_path)
+    task = ChangeDetectorTask(settings, 0, DetectorData(blocks(8, 0), blocks(8, 1)), RunFolder(tmp_path / "run", ""))
+    all_of_them, the_rest = (list(task.batches(DataPosition(step))) for step in (0, 2))
+    assert len(all_of_them) == 4
+    for expected, found in zip(all_of_them[2:], the_rest, strict=True):
+        assert torch.equal(expected.results, found.results) and torch.equal(expected.masks, found.masks)
+    assert not torch.equal(all_of_them[0].results, all_of_them[1].results)
+
+
+def test_a_turned_scene_stays_one(tmp_path):
+    """Pictures and masks of a varied batch belong together: the change lies in the mask, whatever the turn."""
+    _, settings = recipe_of(tmp_path, ("steps = 4", "steps = 16"))
+    task = ChangeDetectorTask(settings, 0, DetectorData(blocks(8, 0), blocks(8, 1)), RunFolder(tmp_path / "run", ""))
+    for batch in task.batches(DataPosition()):
+        assert torch.equal((batch.targets != batch.sources).any(dim=1, keepdim=True), batch.masks > 0)
+        assert ((batch.results - batch.targets).abs() < 0.6).all()
+
+
+def test_one_command_trains_it_and_another_exports_it(tmp_path, monkeypatch):
+    material = write_material(tmp_path / "material")
+    toy_pipeline().save_pretrained(tmp_path / "model")
+    recipe, _ = recipe_of(tmp_path)
+    monkeypatch.setattr(edited_scenes, "SCENES_A_FILE", 3)
+    monkeypatch.setattr("varedit.training.change_detector.VALIDATION_SCENES", 4)
+    model, recipe_file = str(tmp_path / "model"), str(tmp_path / "recipe.toml")
+    options = ["--recipe", recipe_file, "--material", str(material), "-o", str(tmp_path / "run")]
+    ran = CliRunner().invoke(train_command, ["change-detector", model, *options], obj=Terminal(quiet=True))
+    assert ran.exit_code == 0, ran.output
+    edits = tmp_path / "run" / "edits"
+    assert sorted(file.name for file in edits.iterdir()) == [
+        "train-000000-000003.safetensors",
+        "train-000003-000006.safetensors",
+        "validation-000000-000003.safetensors",
+        "validation-000003-000004.safetensors",
+    ]
+
+    missing = edits / "train-000003-000006.safetensors"
+    whole = missing.read_bytes()
+    missing.unlink()
+    done = []
+    data = detector_data(recipe, tmp_path / "model", material, tmp_path / "run", lambda *step: done.append(step))
+    assert missing.read_bytes() == whole and done == [(3, 4), (4, 4), (3, 6), (6, 6)]
+    assert len(data.train) == 6 and len(data.validation) == 4
+
+    options = ["--recipe", recipe_file, "--change-detector", str(tmp_path / "run" / "change_detector")]
+    exported = CliRunner().invoke(train_command, ["export", model, *options, "-o", str(tmp_path / "out")])
+    assert exported.exit_code == 0, exported.output
+    pipeline = VAREditPipeline.from_pretrained(str(tmp_path / "out"))
+    assert pipeline.config.change_detector == SMALL and pipeline.editor.change_detector is not None
+
+
+def test_a_recipe_without_its_table_is_one_sentence(tmp_path):
+    with pytest.raises(ConfigError, match=r"no table \[training.change_detector\]"):
+        change_detector_settings(read_recipe(tmp_path))
