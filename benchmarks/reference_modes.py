@@ -2,7 +2,8 @@
 
 `sar` sees the source averaged to the current scale in the first layer, `finest` sees its finest scale everywhere,
 `full` sees every scale of it. The three share the recipe, the autoencoder, the seed and so the pairs and the order in
-which they come. Runs are kept and resumed; scores are on held-out scenes. Writes JSON and a Markdown table.
+which they come. Runs are kept and resumed; scores are on held-out scenes of both splits. Writes JSON, and a table as
+Markdown.
 
     python benchmarks/reference_modes.py --autoencoder runs/autoencoder/autoencoder --runs runs/references \
         -o benchmarks/results/reference-modes.json
@@ -16,6 +17,8 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,16 +26,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from varedit.config import Reference
-from varedit.data.scenes import held_out_scenes
+from varedit.data.scenes import SceneSplit, held_out_scenes
 from varedit.evaluation.contestants import MODEL, GenerationChoice, ModelEdits
 from varedit.evaluation.facts import measurement_facts
 from varedit.evaluation.files import write_report
 from varedit.evaluation.scene_run import loaded_model
 from varedit.evaluation.scenes import SEED, evaluate_scenes
-from varedit.evaluation.summary import Summary, summaries
+from varedit.evaluation.summary import Rate, summaries
+from varedit.pipeline import VAREditPipeline
 
 REFERENCES = get_args(Reference)
-SPLIT = "test"
+SPLITS: tuple[SceneSplit, ...] = ("test", "generalisation")
 SWITCH = 'reference = "sar"'  # the one line of the recipe that changes
 
 
@@ -45,7 +49,7 @@ def main() -> None:
     rows = {reference: _row(arguments, reference, console) for reference in REFERENCES}
     found, pipeline = loaded_model(str(_model(arguments, REFERENCES[0])), "cpu")
     facts = measurement_facts(found, pipeline, GenerationChoice(), _command(arguments))
-    facts |= {"split": SPLIT, "count": arguments.count, "seed": SEED, "recipe": arguments.recipe.name}
+    facts |= {"splits": SPLITS, "count": arguments.count, "seed": SEED, "recipe": arguments.recipe.name}
     write_report(arguments.output, json.dumps({**facts, "rows": rows}, indent=1) + "\n")
     table = _markdown(rows)
     write_report(arguments.output.with_suffix(".md"), table)
@@ -88,55 +92,78 @@ def _row(arguments: argparse.Namespace, reference: str, console: Console) -> dic
     log = [json.loads(line) for line in (arguments.runs / reference / "metrics.jsonl").read_text("utf-8").splitlines()]
     validation = [entry for entry in log if "validation_accuracy" in entry][-1]
     _, pipeline = loaded_model(str(_model(arguments, reference)), "cpu")
+    splits = {split: _scores(arguments, pipeline, split, f"{reference}, {split}", console) for split in SPLITS}
+    scales = [validation[f"validation_accuracy_{k + 1}"] for k in range(len(pipeline.config.templates.square.schedule))]
+    return {
+        "splits": splits,
+        "nearer_to_target": validation["validation_nearer_to_target"],
+        "l1_to_target": validation["validation_l1_to_target"],
+        "l1_of_doing_nothing": validation["validation_l1_source_to_target"],
+        "accuracy": validation["validation_accuracy"],
+        "accuracy_of_changed_bits": validation["validation_changed"],
+        "accuracy_by_scale": scales,
+        "training_processor_seconds": round(_spent(arguments, reference)),
+    }
+
+
+def _scores(
+    arguments: argparse.Namespace, pipeline: VAREditPipeline, split: SceneSplit, label: str, console: Console
+) -> dict[str, Any]:
+    """One model on the scenes of one split."""
     size_hw = pipeline.config.picture_size(pipeline.config.templates.square.schedule)
-    source = held_out_scenes(arguments.material, SPLIT, size_hw)
-    editor = {MODEL: ModelEdits(pipeline, GenerationChoice())}
+    source = held_out_scenes(arguments.material, split, size_hw)
     with Progress(console=console) as progress:
-        bar = progress.add_task(f"editing with {reference}", total=arguments.count)
+        bar = progress.add_task(label, total=arguments.count)
         started = time.process_time()
         scenes = evaluate_scenes(
             source,
-            editor,
+            {MODEL: ModelEdits(pipeline, GenerationChoice())},
             range(arguments.count),
             on_progress=lambda done, total: progress.update(bar, completed=done),
         )
         seconds = time.process_time() - started
     groups = {group.name: group for group in summaries(scenes, MODEL) if group.level != "category"}
-    scales = [validation[f"validation_accuracy_{k + 1}"] for k in range(len(pipeline.config.templates.square.schedule))]
     return {
-        "success": {name: _rate(group) for name, group in groups.items()},
+        "success": {name: _rate(group.success) for name, group in groups.items()},
+        "raw_success": {name: _rate(group.raw_success) for name, group in groups.items()},
         "preserved": round(groups["all"].preserved.share, 4),
         "outside_raw_psnr": round(groups["all"].outside_raw_psnr or 0.0, 2),
-        "accuracy": validation["validation_accuracy"],
-        "accuracy_of_changed_bits": validation["validation_changed"],
-        "accuracy_by_scale": scales,
-        "training_processor_seconds": round(_spent(arguments, reference)),
         "processor_seconds_per_scene": round(seconds / arguments.count, 4),
     }
 
 
-def _rate(group: Summary) -> dict[str, Any]:
-    return {"share": round(group.success.share, 4), "interval": [round(end, 4) for end in group.success.interval]}
+def _rate(rate: Rate) -> dict[str, Any]:
+    return {"share": round(rate.share, 4), "interval": [round(end, 4) for end in rate.interval]}
 
 
 def _markdown(rows: dict[str, dict[str, Any]]) -> str:
     names = list(rows)
     lines = ["| | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
 
-    def line(title: str, cell: Any) -> None:
+    def line(title: str, cell: Callable[[dict[str, Any]], str]) -> None:
         lines.append(f"| {title} | " + " | ".join(cell(rows[name]) for name in names) + " |")
 
-    for group in rows[names[0]]["success"]:
-        line(f"success, {group}", lambda row, group=group: f"{row['success'][group]['share']:.3f}")
-    line("preserved", lambda row: f"{row['preserved']:.3f}")
-    line("dB outside, raw", lambda row: f"{row['outside_raw_psnr']:.1f}")
+    for split, kind in product(SPLITS, ("success", "raw_success")):
+        for group in rows[names[0]]["splits"][split][kind]:
+            title = f"{kind.replace('_', ' ')}, {split}, {group}"
+            line(title, lambda row, at=(split, kind, group): _share(row["splits"][at[0]][at[1]][at[2]]))
+    for split in SPLITS:
+        line(f"kept outside, {split}", lambda row, split=split: f"{row['splits'][split]['preserved']:.3f}")
+    line("dB outside before restoring, test", lambda row: f"{row['splits']['test']['outside_raw_psnr']:.1f}")
+    line("L1 to the target, validation", lambda row: f"{row['l1_to_target']:.4f} of {row['l1_of_doing_nothing']:.4f}")
+    line("nearer to the target than to the source", lambda row: f"{row['nearer_to_target']:.3f}")
     line("accuracy of bits", lambda row: f"{row['accuracy']:.4f}")
     line("accuracy of changed bits", lambda row: f"{row['accuracy_of_changed_bits']:.4f}")
     for scale in range(len(rows[names[0]]["accuracy_by_scale"])):
         line(f"accuracy, scale {scale + 1}", lambda row, scale=scale: f"{row['accuracy_by_scale'][scale]:.4f}")
     line("training, processor s", lambda row: f"{row['training_processor_seconds']}")
-    line("processor s per scene", lambda row: f"{row['processor_seconds_per_scene']:.3f}")
+    line("processor s per scene", lambda row: f"{row['splits']['test']['processor_seconds_per_scene']:.3f}")
     return "\n".join(lines) + "\n"
+
+
+def _share(rate: dict[str, Any]) -> str:
+    low, high = rate["interval"]
+    return f"{rate['share']:.3f} ({low:.2f} to {high:.2f})"
 
 
 def _model(arguments: argparse.Namespace, reference: str) -> Path:

@@ -3,18 +3,20 @@
     python benchmarks/write_model_card.py
 
 Reads benchmarks/results/scenes-mini-{test,generalisation}-cpu.json, mini-{autoencoder,whole-picture}.json, the two
-mini-*-training.jsonl, the weights' config.json and, for the licences, the manifest of the material.
+mini-*-training.jsonl, the weights' config.json, the recipe and, for the licences, the manifest of the material.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path("benchmarks/results")
+RECIPE = Path("configs/mini.toml")
 CARD = Path("src/varedit/weights/mini/README.md")
 SUPPORTED = 0.5  # success below which a kind of edit is listed as not supported
 FAMILIES = {
@@ -47,8 +49,10 @@ TAIL = """
 `configs/mini.toml` and the commands of docs/training.md; training/README.md tells which part of it ran where. The
 autoencoder has {scene_psnr:.1f} dB on pictures of test scenes and {photograph_psnr:.1f} dB on test photographs at its
 own size (`{autoencoder_command}`). The editor saw {pairs:,} pairs, {hours:.1f} hours in all: minutes on one GPU, then
-one processor core with a falling learning rate (benchmarks/results/mini-*-training.jsonl). Guidance {guidance},
-temperature {temperature} and reuse were chosen on validation scenes.
+one processor core with a falling learning rate (benchmarks/results/mini-*-training.jsonl). Its change detector, which
+keeps restoring from what the editor redrew without being told to, learned from {edits:,} other training scenes as this
+editor edited them. Guidance {guidance}, temperature {temperature}, reuse and the detector's certainty were chosen on
+validation scenes.
 
 ## Training material
 {photographs}, split by a hash of their names, and {cutouts} cut-outs of {nouns} objects, from these packages; each
@@ -138,6 +142,7 @@ def _tail(material: Path) -> str:
         scene_psnr=autoencoder["scenes"]["psnr"],
         photograph_psnr=autoencoder["photographs"]["psnr"],
         autoencoder_command=autoencoder["command"],
+        edits=tomllib.loads(RECIPE.read_text("utf-8"))["training"]["change_detector"]["edits"],
         pairs=curve[-1]["pairs"],
         hours=curve[-1]["hours"],
         guidance=generation["guidance_scale"],
