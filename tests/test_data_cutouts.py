@@ -98,7 +98,7 @@ def test_missing_cut_outs_are_told_with_the_command_that_fetches_them(material: 
     with pytest.raises(InputMissing, match=rf"lists no cut-outs.*{command}"):
         load_cutouts(material / "cutouts")
     (material / "manifest.json").unlink()
-    with pytest.raises(InputMissing, match=command):
+    with pytest.raises(InputMissing, match=rf"manifest\.json is missing.*{command}"):
         load_cutouts(material / "cutouts")
     with pytest.raises(InputMissing, match="nowhere is no folder of cut-outs"):
         load_cutouts(material / "nowhere")

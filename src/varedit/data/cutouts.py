@@ -37,8 +37,10 @@ def load_cutouts(folder: Path) -> tuple[Cutout, ...]:
     Raises: `InputMissing` where the folder, the manifest or a listed file is missing or cannot be read.
     """
     manifest = folder.parent / "manifest.json"
-    if not folder.is_dir() or not manifest.is_file():
+    if not folder.is_dir():
         raise InputMissing(f"{folder} is no folder of cut-outs. {_how_to_fetch(folder)}")
+    if not manifest.is_file():
+        raise InputMissing(f"{manifest} is missing, which lists the cut-outs. {_how_to_fetch(folder)}")
     listed = [entry for entry in json.loads(manifest.read_text("utf-8")) if entry["kind"] == "cutout"]
     if not listed:
         raise InputMissing(f"{manifest} lists no cut-outs. {_how_to_fetch(folder)}")
