@@ -294,7 +294,5 @@ class EditorConfig:
             raise ConfigError(f"config.json has unknown key(s) {unknown} or lacks key(s) {missing}")
         if not isinstance(values["name"], str) or not isinstance(values.get("patch_merge", False), bool):
             raise ConfigError("in config.json, name must be text and patch_merge true or false")
-        if values.get("change_detector") is None:
-            values.pop("change_detector", None)
         built = {key: parts[key].from_dict(value) for key, value in values.items() if key in parts}
         return cls(**(values | built))
