@@ -201,7 +201,7 @@ class ChangeDetectorConfig(ConfigSection):
     """A small network that tells edits from noise, see `varedit.change_detector`."""
 
     widths: tuple[int, ...] = (16, 32, 64)  # channels of each level, the finest first
-    certainty: tuple[float, ...] = (0.4, 0.7)  # probability of a change: below, nothing changes; above, all may
+    certainty: tuple[float, ...] = (0.5, 0.8)  # probability of a change: below, nothing changes; above, all may
 
     def __post_init__(self) -> None:
         super().__post_init__()
