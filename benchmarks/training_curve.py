@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from varedit.evaluation.files import write_report
-from varedit.training.recipe import Recipe
+from varedit.training.recipe import OptimizerSettings, Recipe
 
 
 def main() -> None:
@@ -27,10 +27,17 @@ def main() -> None:
     for run in arguments.runs:
         recipe = Recipe.read(run / "recipe.toml")
         log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-        is_editor = not any("psnr" in entry for entry in log)
-        settings = recipe.editor_training if is_editor else recipe.autoencoder_training
+        settings = settings_of(recipe, {name for entry in log for name in entry})
         lines += [{"run": run.name, **line} for line in curve(log, settings.batch_size, spent)]
     write_report(arguments.output, "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def settings_of(recipe: Recipe, logged: set[str]) -> OptimizerSettings:
+    """Those of the training that logs these names."""
+    if "psnr" in logged:
+        return recipe.autoencoder_training
+    detector = recipe.change_detector_training
+    return detector if detector is not None and "told" in logged else recipe.editor_training
 
 
 @dataclass
