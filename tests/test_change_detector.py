@@ -95,6 +95,16 @@ def test_certainty_says_where_a_change_begins_and_where_it_is_sure():
         assert detector.change(pictures, pictures)[0, 0, 2, 2].item() == pytest.approx(expected, abs=1e-5)
 
 
+def test_an_edit_of_nearly_all_of_a_picture_has_no_holes():
+    detector = ChangeDetector(SMALL).eval()
+    for hole, expected in ((5, 1.0), (20, 0.0)):  # of 100 pixels
+        certain = torch.full((1, 1, 10, 10), 8.0)
+        certain.flatten()[:hole] = -8.0
+        detector.forward = lambda source, result, certain=certain: certain  # type: ignore[method-assign, misc]
+        change = detector.change(certain, certain)
+        assert change.flatten()[:hole].eq(expected).all() and change.flatten()[hole:].eq(1).all()
+
+
 def test_where_no_change_is_found_the_photograph_stays_bit_for_bit():
     image = picture(40, 40)
     width = CONFIG.picture_size(CONFIG.templates.square.schedule)[1]
@@ -161,6 +171,7 @@ def test_a_model_is_saved_and_read_with_its_detector(tmp_path):
         ({"widths": []}, "multiples of 4"),
         ({"certainty": [0.7, 0.4]}, "two rising numbers"),
         ({"certainty": [0.7]}, "two rising numbers"),
+        ({"whole": [0.9, 0.9]}, "two rising numbers"),
         ({"certainty": [0.7, 1.5]}, "two rising numbers"),
     ],
 )

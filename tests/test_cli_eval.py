@@ -122,7 +122,7 @@ def test_guidance_by_scale_reuse_and_candidates_are_told_as_they_were_asked_for(
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert report["settings"]["guidance"] == [3.0, 2.0, 1.0, 1.0]
-    assert report["settings"]["reuse"] == {"first_scale": None, "tolerance": 0.02, "margin": 1}
+    assert report["settings"]["reuse"] == {"first_scale": None, "tolerance": 0.02, "margin": 1, "nearly_all": 0.9}
     assert report["settings"]["candidates"] == 2
     assert report["command"].endswith("--guidance 3,2,1,1 --reuse --candidates 2")
 

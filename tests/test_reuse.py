@@ -220,6 +220,17 @@ def test_a_mask_decides_by_decree():
     assert places is not None and places.index.tolist() == [[7]]
 
 
+@pytest.mark.parametrize(("changed", "computed"), [(22, 22), (23, 25)])
+def test_an_edit_of_nearly_everything_computes_everything(changed, computed):
+    """23 of 25 are over nine tenths, 22 are not."""
+    editor = tiny_editor(tiny_config(), SQUARE)
+    source, proposal = editor.features(2, seed=7), torch.zeros(2, editor.features(1, seed=7).shape[1], 5, 5)
+    proposal[0].flatten(1)[:, :changed] = 1.0
+    settings = ReuseSettings(first_scale=2, tolerance=0.1, margin=0)
+    found = find_reuse(settings, editor.layout.schedule, editor.quantizer, source, source, None, proposal)
+    assert found.is_active.sum(dim=(1, 2)).tolist() == [computed, 0]
+
+
 def test_places_pick_and_put_tokens_of_each_item():
     tokens = torch.arange(12.0).view(2, 3, 2)
     places = ScalePlaces(torch.tensor([[2, 0], [1, 2]]), torch.tensor([[False, True], [False, False]]))
@@ -275,7 +286,7 @@ def test_pixels_outside_the_active_tokens_are_the_photographs_own(restore):
     assert np.array_equal(result[outside], np.asarray(image)[outside])
     if not restore:  # restoring may take what random weights do for noise
         assert not np.array_equal(result, np.asarray(image))
-    assert output.settings[0]["reuse"] == {"first_scale": 2, "tolerance": 0.0, "margin": 1}
+    assert output.settings[0]["reuse"] == {"first_scale": 2, "tolerance": 0.0, "margin": 1, "nearly_all": 0.9}
 
 
 def test_reuse_without_a_mask_keeps_every_pixel_that_it_did_not_compute():

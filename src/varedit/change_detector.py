@@ -56,10 +56,19 @@ class ChangeDetector(nn.Module):
 
     @torch.inference_mode()
     def change(self, source: Tensor, result: Tensor) -> Tensor:
-        """How far the photograph may change, (B, 1, h, w) in [0, 1]; nowhere for what is surely noise."""
-        low, high = self.config.certainty
-        share = ((torch.sigmoid(self(source, result)) - low) / (high - low)).clamp(0, 1)
-        return share * share * (3 - 2 * share)
+        """How far the photograph may change, (B, 1, h, w) in [0, 1]; nowhere for what is surely noise.
+
+        An edit of nearly the whole picture is one of all of it: a place that it changes little is no hole in it.
+        """
+        change = _smooth_step(torch.sigmoid(self(source, result)), self.config.certainty)
+        is_whole = _smooth_step(change.mean(dim=(2, 3), keepdim=True), self.config.whole)
+        return torch.maximum(change, is_whole)
+
+
+def _smooth_step(values: Tensor, ends: tuple[float, ...]) -> Tensor:
+    low, high = ends
+    share = ((values - low) / (high - low)).clamp(0, 1)
+    return share * share * (3 - 2 * share)
 
 
 class _Block(nn.Module):

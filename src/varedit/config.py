@@ -201,14 +201,17 @@ class ChangeDetectorConfig(ConfigSection):
     """A small network that tells edits from noise, see `varedit.change_detector`."""
 
     widths: tuple[int, ...] = (16, 32, 64)  # channels of each level, the finest first
-    certainty: tuple[float, ...] = (0.5, 0.8)  # probability of a change: below, nothing changes; above, all may
+    certainty: tuple[float, ...] = (0.2, 0.5)  # probability of a change: below, nothing changes; above, all may
+    whole: tuple[float, ...] = (0.85, 0.92)  # changed share of the picture: above, all of it may change
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.widths or any(width % 4 for width in self.widths):
             raise ConfigError(f"widths must be multiples of 4, one at least, not {list(self.widths)}")
-        if len(self.certainty) != 2 or not self.certainty[0] < self.certainty[1] <= 1:
-            raise ConfigError(f"certainty must be two rising numbers from 0 to 1, not {list(self.certainty)}")
+        for name in ("certainty", "whole"):
+            ends = getattr(self, name)
+            if len(ends) != 2 or not ends[0] < ends[1] <= 1:
+                raise ConfigError(f"{name} must be two rising numbers from 0 to 1, not {list(ends)}")
 
 
 @dataclass(frozen=True, kw_only=True)

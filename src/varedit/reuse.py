@@ -33,6 +33,8 @@ class ReuseSettings:
         tolerance: share of bits of one full-length code that may differ at an unchanged place. 0 asks that the sums
             of target and source be the same to the last bit.
         margin: tokens of the final grid around every change that are computed too.
+        nearly_all: share of the tokens from which on all are computed: there is little to gain, and what an edit of the
+            whole picture changes least is not to stay behind.
 
     Raises: UsageError for a number that is out of range.
     """
@@ -40,6 +42,7 @@ class ReuseSettings:
     first_scale: int | None = None
     tolerance: float = 0.02
     margin: int = 1
+    nearly_all: float = 0.9
 
     def __post_init__(self) -> None:
         if self.first_scale is not None and self.first_scale < 1:
@@ -48,6 +51,8 @@ class ReuseSettings:
             raise UsageError(f"the tolerance of reuse is a share of bits from 0 to 1, not {self.tolerance}")
         if self.margin < 0:
             raise UsageError(f"the margin of reuse is a number of tokens, not {self.margin}")
+        if not 0 <= self.nearly_all <= 1:
+            raise UsageError(f"nearly all tokens are a share of them from 0 to 1, not {self.nearly_all}")
 
     def begins(self, schedule: ScaleSchedule) -> int:
         """The first scale of a schedule that reuses. Raises UsageError if the schedule has no such scale."""
@@ -140,6 +145,7 @@ def find_reuse(
     changed = F.adaptive_max_pool2d((share > settings.tolerance).float(), schedule.final)
     around = 2 * settings.margin + 1
     is_active = F.max_pool2d(changed, around, stride=1, padding=settings.margin)[:, 0] > 0
+    is_active |= is_active.float().mean(dim=(1, 2), keepdim=True) >= settings.nearly_all
     if allowed is not None:
         is_active &= allowed
     late = range(begins, len(schedule))
