@@ -146,8 +146,7 @@ class ChangeDetectorTask:
         probability = torch.sigmoid(logits)
         told = F.binary_cross_entropy_with_logits(logits, batch.masks)
         leaked = _leaked(batch, probability)
-        weight = (batch.targets - batch.sources).abs().mean(dim=1, keepdim=True) * batch.masks
-        lost = _total((1 - probability) * weight) / _total(weight).clamp(min=1e-3)
+        lost = _lost(batch, probability)
         loss = told + self.settings.leak_weight * torch.log1p(leaked / GATE).mean()
         loss = loss + self.settings.lost_weight * torch.log1p(lost / SMALLEST_LOSS).mean()
         return loss, {
@@ -162,15 +161,13 @@ class ChangeDetectorTask:
         self.averaged.load_state_dict(weights)
         held_out = self.held_out
         found = self.averaged.change(held_out.unedited, held_out.results)
-        weight = (held_out.targets - held_out.sources).abs().mean(dim=1, keepdim=True) * held_out.masks
-        lost = _total((1 - found) * weight) / _total(weight).clamp(min=1e-3)
         columns = [held_out.sources, held_out.results, held_out.targets]
         columns += [(2 * mask - 1).expand(-1, 3, -1, -1) for mask in (found, held_out.masks)]
         self.run.save_picture(f"step-{step:06d}", picture_grid([column[:SAMPLES] for column in columns]))
         right = ((found > 0.5) == (held_out.masks > 0.5)).float().mean().item()
         return {
             "validation_right": round(right, 4),
-            "validation_lost": round(lost.mean().item(), 4),
+            "validation_lost": round(_lost(held_out, found).mean().item(), 4),
             "validation_kept": round((_leaked(held_out, found) < GATE).float().mean().item(), 4),
         }
 
@@ -180,6 +177,12 @@ def _leaked(batch: DetectorBatch, change: Tensor) -> Tensor:
     outside = 1 - batch.masks
     squared = (change * (batch.results - batch.unedited) / 2).square().mean(dim=1, keepdim=True)
     return _total(squared * outside) / _total(outside).clamp(min=0.01 * outside[0].numel())
+
+
+def _lost(batch: DetectorBatch, change: Tensor) -> Tensor:
+    """Share (B,) of the true change inside of the masks that is left out, if so much of it is believed."""
+    weight = (batch.targets - batch.sources).abs().mean(dim=1, keepdim=True) * batch.masks
+    return _total((1 - change) * weight) / _total(weight).clamp(min=1e-3)
 
 
 def _total(values: Tensor) -> Tensor:
