@@ -349,6 +349,16 @@ class VAREditPipeline:
         """A run over edits of one template, for callers that take its steps themselves."""
         return EditRun(self.editor, requests, template, options.fit, options.reuse, options.choice)
 
+    def started(self, image: Images, prompt: str | Sequence[str], **settings: Any) -> EditRun:
+        """A run over what a call takes, encoded; all images must fall to the template of the first.
+
+        Raises: as a call does.
+        """
+        requests, options = self.requests(image, prompt, **settings)
+        run = self.run(requests, self.template(requests[0], options), options)
+        run.encode()
+        return run
+
     def reuse_settings(self, given: bool | ReuseSettings | None) -> ReuseSettings | None:
         """What the argument ``reuse`` of a call means; None is no reuse. Raises ConfigError."""
         if isinstance(given, ReuseSettings):

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from varedit.candidates import CandidateChoice
-from varedit.evaluation.success import Bytes, Readouts, Truth
+from varedit.evaluation.success import Readouts, Truth
 from varedit.pipeline import VAREditPipeline
 from varedit.reuse import ReuseSettings
 from varedit.runs import EditRun
@@ -73,7 +73,8 @@ class ModelEdits:
     def __call__(self, scenes: Sequence[Task], seeds: Sequence[int]) -> list[Readouts]:
         """One edit a scene, read out twice."""
         instructions = [scene.instruction for scene in scenes]
-        run = started_run(self.pipeline, [scene.source for scene in scenes], instructions, seeds, self.choice)
+        sources = [scene.source for scene in scenes]
+        run = self.pipeline.started(sources, instructions, seed=list(seeds), **self.choice.arguments)
         for _ in run.scales():
             pass
         return readouts(run)
@@ -90,7 +91,7 @@ class TargetThroughAutoencoder:
         """The target's bits in place of the model's."""
         instructions = [scene.instruction for scene in scenes]
         run, coded = (
-            started_run(self.pipeline, pictures, instructions, seeds)
+            self.pipeline.started(pictures, instructions, seed=list(seeds))
             for pictures in ([scene.source for scene in scenes], [scene.target for scene in scenes])
         )
         run.features = self.pipeline.editor.quantizer(run.template).encode(coded.source).running[-1]
@@ -100,21 +101,6 @@ class TargetThroughAutoencoder:
 def do_nothing(scenes: Sequence[Task], seeds: Sequence[int]) -> list[Readouts]:
     """The source as the result."""
     return [Readouts(raw=scene.source, restored=scene.source) for scene in scenes]
-
-
-def started_run(
-    pipeline: VAREditPipeline,
-    pictures: Sequence[Bytes],
-    instructions: Sequence[str],
-    seeds: Sequence[int],
-    choice: GenerationChoice = GenerationChoice(),
-) -> EditRun:
-    """A run over pictures of one size, encoded; the model's own defaults without a choice."""
-    requests, options = pipeline.requests(list(pictures), list(instructions), seed=list(seeds), **choice.arguments)
-    template = pipeline.template(requests[0], options)
-    run = pipeline.run(requests, template, options)
-    run.encode()
-    return run
 
 
 def readouts(run: EditRun) -> list[Readouts]:

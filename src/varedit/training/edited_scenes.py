@@ -61,10 +61,8 @@ def edited_scenes(
 
 def _edited(pipeline: VAREditPipeline, scenes: Scenes, numbers: range) -> dict[str, Tensor]:
     made = [scenes.scene(number) for number in numbers]
-    pictures, instructions = [scene.source for scene in made], [scene.instruction for scene in made]
-    requests, options = pipeline.requests(pictures, instructions, seed=list(numbers))
-    run = pipeline.run(requests, pipeline.template(requests[0], options), options)
-    run.encode()
+    pictures = [scene.source for scene in made]
+    run = pipeline.started(pictures, [scene.instruction for scene in made], seed=list(numbers))
     for _ in run.scales():
         pass
     return {
