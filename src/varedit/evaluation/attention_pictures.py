@@ -211,7 +211,9 @@ def _with_axes(pixels: Bytes, widths: Sequence[int], columns: Sequence[KeyGroup]
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(FONT_SIZE)
     x = left
     for is_source, name in ((True, "source"), (False, "target")):
-        draw.text((x, 4), f"{name}, by scale", fill="black", font=font)
+        room = sum(extent for group, extent in zip(columns, widths, strict=True) if group.is_source is is_source)
+        whole = f"{name}, by scale"
+        draw.text((x, 4), whole if draw.textlength(whole, font) < room else name, fill="black", font=font)
         for group, extent in zip(columns, widths, strict=True):
             if group.is_source is is_source:
                 if extent > LINE:
