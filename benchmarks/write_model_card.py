@@ -50,8 +50,8 @@ TAIL = """
 autoencoder has {scene_psnr:.1f} dB on pictures of test scenes and {photograph_psnr:.1f} dB on test photographs at its
 own size (`{autoencoder_command}`). The editor saw {pairs:,} pairs, {hours:.1f} hours in all: minutes on one GPU, then
 one processor core with a falling learning rate (benchmarks/results/mini-*-training.jsonl). Its change detector, which
-keeps restoring from what the editor redrew without being told to, learned from {edits:,} other training scenes as this
-editor edited them. Guidance {guidance}, temperature {temperature} and reuse were chosen on validation scenes, the
+reads the instruction and keeps restoring from what the editor redrew without being told to, learned from {edits:,}
+other training scenes as this editor edited them. Guidance {guidance}, temperature {temperature} and reuse were chosen on validation scenes, the
 detector's certainty on these and on bundled photographs.
 
 ## Training material

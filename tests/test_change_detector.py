@@ -4,7 +4,9 @@ and it learns to tell a change from noise."""
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -19,8 +21,9 @@ from varedit.change_detector import ChangeDetector
 from varedit.cli.terminal import Terminal
 from varedit.cli.train import train as train_command
 from varedit.config import ChangeDetectorConfig, EditorConfig
-from varedit.errors import ConfigError
+from varedit.errors import ConfigError, OutputError
 from varedit.pipeline import VAREditPipeline
+from varedit.text_features import TextFeatures
 from varedit.training import edited_scenes
 from varedit.training.batches import DataPosition
 from varedit.training.change_detector import (
@@ -33,6 +36,7 @@ from varedit.training.change_detector import (
 from varedit.training.edited_scenes import EditedScenes
 from varedit.training.run import RunFolder
 
+CHANNELS = CONFIG.transformer.text_channels
 SMALL = ChangeDetectorConfig(widths=(4, 8), certainty=(0.25, 0.75))
 TABLE = """
 [training.change_detector]
@@ -51,13 +55,16 @@ class Says(ChangeDetector):
     """A detector that finds a change in some columns, whatever it is shown."""
 
     def __init__(self, columns: slice) -> None:
-        super().__init__(SMALL)
+        super().__init__(SMALL, CHANNELS)
         self.columns = columns
 
-    def change(self, source, result):
+    def change(self, source, result, text):
         found = torch.zeros(len(source), 1, *source.shape[2:])
-        found[..., self.columns] = 1
+        found[..., self.columns_of(source, text)] = 1
         return found
+
+    def columns_of(self, source, text):
+        return self.columns
 
 
 def tell(detector: ChangeDetector, logit: float) -> None:
@@ -78,30 +85,30 @@ def edited(pipeline: VAREditPipeline, image, **options):
 
 @pytest.mark.parametrize("size", [(20, 28), (7, 5), (1, 1)])
 def test_every_pixel_of_any_size_gets_an_answer_that_leaves_nothing_to_chance(size):
-    detector = ChangeDetector(ChangeDetectorConfig(widths=(4, 8, 12))).eval()
+    detector = ChangeDetector(ChangeDetectorConfig(widths=(4, 8, 12)), CHANNELS).eval()
     pictures = torch.rand(2, 3, *size) * 2 - 1
-    assert detector(pictures, -pictures).shape == (2, 1, *size)
+    assert detector(pictures, -pictures, None).shape == (2, 1, *size)
     tell(detector, 8.0)
-    assert detector.change(pictures, -pictures).eq(1).all()
+    assert detector.change(pictures, -pictures, None).eq(1).all()
     tell(detector, -8.0)
-    assert detector.change(pictures, -pictures).eq(0).all()
+    assert detector.change(pictures, -pictures, None).eq(0).all()
 
 
 def test_certainty_says_where_a_change_begins_and_where_it_is_sure():
-    detector = ChangeDetector(SMALL).eval()
+    detector = ChangeDetector(SMALL, CHANNELS).eval()
     pictures = torch.zeros(1, 3, 4, 4)
     for probability, expected in ((0.25, 0.0), (0.5, 0.5), (0.75, 1.0)):
         tell(detector, torch.logit(torch.tensor(probability)).item())
-        assert detector.change(pictures, pictures)[0, 0, 2, 2].item() == pytest.approx(expected, abs=1e-5)
+        assert detector.change(pictures, pictures, None)[0, 0, 2, 2].item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_edit_of_nearly_all_of_a_picture_has_no_holes():
-    detector = ChangeDetector(SMALL).eval()
+    detector = ChangeDetector(SMALL, CHANNELS).eval()
     for hole, expected in ((5, 1.0), (20, 0.0)):  # of 100 pixels
         certain = torch.full((1, 1, 10, 10), 8.0)
         certain.flatten()[:hole] = -8.0
-        detector.forward = lambda source, result, certain=certain: certain  # type: ignore[method-assign, misc]
-        change = detector.change(certain, certain)
+        detector.forward = lambda source, result, text, certain=certain: certain  # type: ignore[method-assign, misc]
+        change = detector.change(certain, certain, None)
         assert change.flatten()[:hole].eq(expected).all() and change.flatten()[hole:].eq(1).all()
 
 
@@ -138,7 +145,7 @@ def test_a_mask_and_the_detector_limit_together():
 
 def test_no_edit_of_a_batch_depends_on_those_beside_it():
     torch.manual_seed(0)
-    detector = ChangeDetector(SMALL).eval()
+    detector = ChangeDetector(SMALL, CHANNELS).eval()
     nn.init.normal_(detector.head.weight)
     pipeline = with_detector(detector)
     images = [picture(40, 40, seed) for seed in range(3)]
@@ -146,12 +153,62 @@ def test_no_edit_of_a_batch_depends_on_those_beside_it():
     together = pipeline(images, words, seed=[1, 2, 3])
     for image, instruction, seed, found in zip(images, words, (1, 2, 3), together.images, strict=True):
         alone = pipeline(image, instruction, seed=seed)
-        assert np.array_equal(np.asarray(alone.images[0]), np.asarray(found))
+        apart = np.abs(np.asarray(alone.images[0]).astype(int) - np.asarray(found))
+        assert apart.max() <= 1  # the decoder rounds a batch in another order
+
+
+def texts(*lengths: int) -> TextFeatures:
+    generator = torch.Generator().manual_seed(2)
+    return TextFeatures(torch.randn(len(lengths), max(lengths), CHANNELS, generator=generator), lengths)
+
+
+def test_words_are_read_as_far_as_an_instruction_goes():
+    """What stands past an instruction's end changes nothing; each of its words does; none is as no instruction."""
+    torch.manual_seed(0)
+    detector = ChangeDetector(SMALL, CHANNELS).eval()
+    for weights in detector.parameters():  # a new one does nothing
+        nn.init.normal_(weights, std=0.3)
+    picture_of_one = torch.rand(1, 3, 8, 8)
+    pictures, text = picture_of_one.expand(3, -1, -1, -1), texts(5, 2, 0)
+    together = detector(pictures, -pictures, text)
+    for item in (0, 1):
+        length = text.lengths[item]
+        words = TextFeatures(text.features[item : item + 1, :length], (length,))
+        alone = detector(picture_of_one, -picture_of_one, words)
+        assert torch.allclose(together[item : item + 1], alone, atol=1e-5)
+    assert torch.allclose(together[2:], detector(picture_of_one, -picture_of_one, None), atol=1e-5)
+    for word in range(5):
+        features = text.features.clone()
+        features[:, word] += 1
+        changed = detector(pictures, -pictures, TextFeatures(features, text.lengths))
+        apart = (changed - together).abs().amax(dim=(1, 2, 3))
+        assert (apart > 1e-3).tolist() == [word < length for length in text.lengths]
+
+
+class SaysByText(Says):
+    """Finds the left half for an edit with words and the right one for earlier edits, of which there are none."""
+
+    def columns_of(self, source, text):
+        half = source.shape[3] // 2
+        return slice(half) if text is not None else slice(half, None)
+
+
+def test_an_edit_that_goes_on_keeps_what_came_before_whatever_its_words():
+    image = picture(40, 40)
+    chains = []
+    for detector in (None, SaysByText(slice(0))):
+        pipeline = with_detector(detector)
+        first = edited(pipeline, image)
+        second = pipeline(image, "make it red", seed=5, codes=first.codes)
+        chains.append((np.asarray(first.images[0]), np.asarray(second.images[0])))
+    (_, free), (first_limited, limited) = chains
+    assert np.array_equal(first_limited[:, 24:], np.asarray(image)[:, 24:])
+    assert np.array_equal(limited, free) and not np.array_equal(free[:, 24:], np.asarray(image)[:, 24:])
 
 
 def test_a_model_is_saved_and_read_with_its_detector(tmp_path):
     torch.manual_seed(0)
-    detector = ChangeDetector(SMALL).eval()
+    detector = ChangeDetector(SMALL, CHANNELS).eval()
     nn.init.normal_(detector.head.weight)
     editor = toy_editor(dataclasses.replace(CONFIG, change_detector=SMALL))
     editor.change_detector = detector
@@ -182,15 +239,22 @@ def test_a_detector_that_cannot_be_is_one_sentence(section, sentence):
 
 
 def blocks(count: int, seed: int) -> EditedScenes:
-    """Edits that lighten a rectangle, by an editor that leaves faint noise everywhere."""
+    """Edits that lighten one rectangle by an editor that always lightens two, and leaves faint noise everywhere.
+
+    Each lies in a half of the picture; the second of three words says which half is meant.
+    """
     generator = torch.Generator().manual_seed(seed)
     sources = torch.randint(0, 120, (count, 3, 1, 1), generator=generator).expand(-1, -1, 16, 16)
-    masks = torch.zeros(count, 1, 16, 16, dtype=torch.bool)
+    masks, redrawn = torch.zeros(2, count, 1, 16, 16, dtype=torch.bool)
+    words = torch.randn(1, 3, CHANNELS, generator=generator).repeat(count, 1, 1)
     for item in range(count):
-        top, left = torch.randint(0, 9, (2,), generator=generator).tolist()
-        masks[item, :, top : top + 7, left : left + 7] = True
+        meant = int(torch.randint(2, (), generator=generator))
+        for half, mask in ((meant, masks), (1 - meant, redrawn)):
+            top, left = torch.randint(0, 3, (2,), generator=generator).tolist()
+            mask[item, :, top + 8 * half : top + 8 * half + 6, left : left + 12] = True
+        words[item, 1] = 2 * meant - 1
     targets = sources + 90 * masks
-    unedited, results = (pictures / 127.5 - 1 for pictures in (sources, targets))
+    unedited, results = (pictures / 127.5 - 1 for pictures in (sources, targets + 90 * redrawn))
     noise = 0.1 * torch.randn(results.shape, generator=generator)
     return EditedScenes(
         sources=sources.byte(),
@@ -198,6 +262,8 @@ def blocks(count: int, seed: int) -> EditedScenes:
         masks=masks,
         unedited=unedited.half(),
         results=(results + noise).half(),
+        words=words.half(),
+        lengths=torch.full((count,), 3),
     )
 
 
@@ -206,10 +272,11 @@ def recipe_of(tmp_path, *changes):
     return recipe, change_detector_settings(recipe)
 
 
-def test_it_learns_to_tell_a_change_from_noise(tmp_path):
-    longer = ("edits = 6\n", "edits = 64\nema_decay = 0.9\n"), ("steps = 4", "steps = 120")
+def test_it_learns_to_tell_the_change_that_was_asked_for_from_noise_and_from_another(tmp_path):
+    longer = ("edits = 6\n", "edits = 64\nema_decay = 0.9\n"), ("steps = 4", "steps = 240")
     faster = ("batch_size = 2\nlearning_rate = 2e-3\nwarmup_steps = 1", "batch_size = 8\nlearning_rate = 1e-2")
-    recipe, _ = recipe_of(tmp_path, *longer, faster)
+    seldom = ("checkpoint_every = 2\nvalidate_every = 2", "checkpoint_every = 240\nvalidate_every = 240")
+    recipe, _ = recipe_of(tmp_path, *longer, faster, seldom)
     trained = train_change_detector(recipe, DetectorData(blocks(64, 0), blocks(120, 1)), tmp_path / "run")
     assert trained.metrics["validation_kept"] > 0.9
     assert trained.metrics["validation_lost"] < 0.1
@@ -243,13 +310,20 @@ def test_a_run_that_goes_on_sees_the_batches_that_it_would_have_seen(tmp_path):
     assert not torch.equal(all_of_them[0].results, all_of_them[1].results)
 
 
-def test_a_turned_scene_stays_one(tmp_path):
+def test_a_turned_scene_stays_one_and_its_words_are_not_read(tmp_path):
     """Pictures and masks of a varied batch belong together: the change lies in the mask, whatever the turn."""
     _, settings = recipe_of(tmp_path, ("steps = 4", "steps = 16"))
-    task = ChangeDetectorTask(settings, 0, DetectorData(blocks(8, 0), blocks(8, 1)), RunFolder(tmp_path / "run", ""))
+    scenes, kinds = blocks(8, 0), set[str]()
+    original = scenes.results.float()
+    task = ChangeDetectorTask(settings, 0, DetectorData(scenes, blocks(8, 1)), RunFolder(tmp_path / "run", ""))
     for batch in task.batches(DataPosition()):
         assert torch.equal((batch.targets != batch.sources).any(dim=1, keepdim=True), batch.masks > 0)
-        assert ((batch.results - batch.targets).abs() < 0.6).all()
+        apart = (batch.results - batch.targets).abs().amax(dim=1, keepdim=True)
+        assert (apart[batch.masks > 0] < 0.6).all()
+        as_they_were = [any(torch.equal(item, scene) for scene in original) for item in batch.results]
+        kinds.add("told" if batch.lengths.any() else "varied" if not all(as_they_were) else "untold")
+        assert all(as_they_were) or not batch.lengths.any()
+    assert {"told", "varied"} <= kinds
 
 
 def test_one_command_trains_it_and_another_exports_it(tmp_path, monkeypatch):
@@ -283,6 +357,31 @@ def test_one_command_trains_it_and_another_exports_it(tmp_path, monkeypatch):
     assert exported.exit_code == 0, exported.output
     pipeline = VAREditPipeline.from_pretrained(str(tmp_path / "out"))
     assert pipeline.config.change_detector == SMALL and pipeline.editor.change_detector is not None
+
+
+def test_a_full_disk_leaves_the_scenes_edited_so_far_and_nothing_half(tmp_path, monkeypatch):
+    material = write_material(tmp_path / "material")
+    toy_pipeline().save_pretrained(tmp_path / "model")
+    recipe, _ = recipe_of(tmp_path)
+    monkeypatch.setattr(edited_scenes, "SCENES_A_FILE", 3)
+    monkeypatch.setattr("varedit.training.change_detector.VALIDATION_SCENES", 4)
+
+    def run():
+        return detector_data(recipe, tmp_path / "model", material, tmp_path / "run", lambda *step: None)
+
+    fsync = os.fsync
+    calls = iter(range(9))
+
+    def full(descriptor):
+        if next(calls) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr("varedit.output.os.fsync", full)
+    with pytest.raises(OutputError, match=r"train-000000-000003.safetensors cannot be written: No space left"):
+        run()
+    assert len(list((tmp_path / "run" / "edits").iterdir())) == 2
+    assert len(run().train) == 6
 
 
 def test_a_recipe_without_its_table_is_one_sentence(tmp_path):

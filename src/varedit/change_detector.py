@@ -1,7 +1,8 @@
 """Tells an edit from noise: where a decoded result differs from the decoded source on purpose.
 
 A small editor redraws, slightly wrong, much that it should have copied. Beside one picture alone that is hard to tell
-from a faint edit; this network has seen many results of its editor beside the truth. What it says limits the restored
+from a faint edit; this network has seen many results of its editor beside the truth, and reads the instruction: "make
+the blue parts red" tells where a photograph may change before anything is drawn. What it says limits the restored
 change as a user's mask does (spec "Restoring the photograph's own resolution", step 5); the paper has nothing like it.
 """
 
@@ -15,52 +16,67 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.config import ChangeDetectorConfig
+from varedit.text_features import TextFeatures
 
 GROUPS = 4  # of channels that are normalised together; a width must be a multiple
+READERS = 4  # views of an instruction, each a weighted mean of its words
 
 
 class ChangeDetector(nn.Module):
-    """A U-Net over both decoded pictures, level by level half as large, with one look at the whole picture."""
+    """A U-Net over both decoded pictures, level by level half as large, with one look at the whole picture.
 
-    def __init__(self, config: ChangeDetectorConfig) -> None:
+    What the instruction says scales and shifts the features of every block.
+
+    Args:
+        config: its size, and what it makes of its probabilities.
+        text_channels: of encoded instructions.
+    """
+
+    def __init__(self, config: ChangeDetectorConfig, text_channels: int) -> None:
         super().__init__()
         self.config = config
-        widths = config.widths
+        widths, read = config.widths, config.widths[-1]
+        self.words = _Words(text_channels, read)
         self.conv_in = nn.Conv2d(9, widths[0], 3, padding=1)
-        self.before = nn.ModuleList(_Block(width) for width in widths)
+        self.before = nn.ModuleList(_Block(width, read) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.whole = nn.Sequential(nn.Linear(2 * widths[-1], widths[-1]), nn.SiLU(), nn.Linear(widths[-1], widths[-1]))
-        self.middle = nn.Sequential(_Block(widths[-1]), _Block(widths[-1]))
+        self.middle = nn.ModuleList(_Block(widths[-1], read) for _ in range(2))
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
-        self.after = nn.ModuleList(_Block(width) for width in widths[:-1])
+        self.after = nn.ModuleList(_Block(width, read) for width in widths[:-1])
         self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(cast(Tensor, self.head.bias))
 
-    def forward(self, source: Tensor, result: Tensor) -> Tensor:
-        """Logits (B, 1, h, w) float32 of a change, of decoded pictures (B, 3, h, w) in [-1, 1]."""
+    def forward(self, source: Tensor, result: Tensor, text: TextFeatures | None) -> Tensor:
+        """Logits (B, 1, h, w) float32 of a change, of decoded pictures (B, 3, h, w) in [-1, 1].
+
+        Without text it judges by the pictures alone. So it does an instruction of length 0.
+        """
         height, width = source.shape[2:]
         square = 2 ** len(self.down)
+        read = self.words(text, len(source))
         x = torch.cat((source, result, 2 * (result - source)), dim=1)
         x = self.conv_in(F.pad(x, (0, -width % square, 0, -height % square), mode="replicate"))
         kept = []
         for block, down in zip(self.before, self.down, strict=False):
-            kept.append(block(x))
+            kept.append(block(x, read))
             x = down(kept[-1])
-        x = self.before[-1](x)
+        x = self.before[-1](x, read)
         x = x + self.whole(torch.cat((x.mean(dim=(2, 3)), x.amax(dim=(2, 3))), dim=1))[:, :, None, None]
-        x = self.middle(x)
+        for block in self.middle:
+            x = block(x, read)
         for finer, up, block in reversed(list(zip(kept, self.up, self.after, strict=True))):
-            x = block(finer + F.interpolate(up(x), scale_factor=2.0, mode="bilinear"))
+            x = block(finer + F.interpolate(up(x), scale_factor=2.0, mode="bilinear"), read)
         return cast(Tensor, self.head(x).float())[:, :, :height, :width]
 
     @torch.inference_mode()
-    def change(self, source: Tensor, result: Tensor) -> Tensor:
+    def change(self, source: Tensor, result: Tensor, text: TextFeatures | None) -> Tensor:
         """How far the photograph may change, (B, 1, h, w) in [0, 1]; nowhere for what is surely noise.
 
         An edit of nearly the whole picture is one of all of it: a place that it changes little is no hole in it.
         """
-        change = _smooth_step(torch.sigmoid(self(source, result)), self.config.certainty)
+        change = _smooth_step(torch.sigmoid(self(source, result, text)), self.config.certainty)
         is_whole = _smooth_step(change.mean(dim=(2, 3), keepdim=True), self.config.whole)
         return torch.maximum(change, is_whole)
 
@@ -71,16 +87,40 @@ def _smooth_step(values: Tensor, ends: tuple[float, ...]) -> Tensor:
     return share * share * (3 - 2 * share)
 
 
-class _Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut; does nothing at first."""
+class _Words(nn.Module):
+    """Encoded instructions to one vector each: several weighted means of the words, mixed."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, text_channels: int, width: int) -> None:
+        super().__init__()
+        self.weigh = nn.Linear(text_channels, READERS)
+        self.mix = nn.Sequential(nn.Linear(READERS * text_channels, width), nn.SiLU(), nn.Linear(width, width))
+        self.unread = nn.Parameter(torch.zeros(width))
+
+    def forward(self, text: TextFeatures | None, count: int) -> Tensor:
+        """(B, width); without words, what stands for them."""
+        unread = self.unread.expand(count, -1)
+        if text is None:
+            return unread
+        lengths = torch.tensor(text.lengths, device=text.features.device)[:, None]
+        is_word = torch.arange(text.features.shape[1], device=lengths.device) < lengths.clamp(min=1)
+        weights = self.weigh(text.features).masked_fill(~is_word[:, :, None], -torch.inf).softmax(dim=1)
+        read = self.mix(torch.einsum("btr,btc->brc", weights, text.features).flatten(1))
+        return torch.where(lengths > 0, read, unread)
+
+
+class _Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut, told of the words; does nothing at first."""
+
+    def __init__(self, width: int, read: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(GROUPS, width)
+        self.told = nn.Linear(read, 2 * width)
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(cast(Tensor, self.conv2.bias))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + cast(Tensor, self.conv2(F.silu(self.conv1(F.silu(self.norm(x))))))
+    def forward(self, x: Tensor, read: Tensor) -> Tensor:
+        gain, shift = self.told(F.silu(read))[:, :, None, None].chunk(2, dim=1)
+        told = F.silu(self.norm(x) * (1 + gain) + shift)
+        return x + cast(Tensor, self.conv2(F.silu(self.conv1(told))))

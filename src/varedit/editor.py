@@ -80,7 +80,7 @@ class Editor:
             autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         detector = None
         if (of_detector := config.change_detector) is not None:
-            detector = module_without_weights(lambda: ChangeDetector(of_detector))
+            detector = module_without_weights(lambda: ChangeDetector(of_detector, config.transformer.text_channels))
             load_weights(detector, folder / "change_detector", device)
         return cls(config, autoencoder.eval(), transformer.eval(), text_encoder.eval(), weights, detector)
 
@@ -129,15 +129,20 @@ class Editor:
         """Features (B, d, H, W) -> pixels (B, 3, h, w) float32 in [-1, 1], on the CPU."""
         return decode(self.autoencoder, features).cpu()
 
-    def likely_change(self, source: NDArray[np.float32], result: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """How far a decoded result (3, h, w) is an edit of the decoded source, (1, h, w) in [0, 1].
+    def likely_change(
+        self, source: NDArray[np.float32], result: NDArray[np.float32], instruction: str | None
+    ) -> NDArray[np.float32] | None:
+        """How far a decoded result (3, h, w) is the edit that was asked for, (1, h, w) in [0, 1].
 
-        None where the model has no detector. One picture at a time, so that no edit depends on those beside it.
+        ``source`` is what was edited, decoded; without an instruction any edit will do. None where the model has no
+        detector. One edit at a time, words included, so that none depends on those beside it.
         """
         if self.change_detector is None:
             return None
-        pictures = (self.placed(torch.from_numpy(np.ascontiguousarray(each)))[None] for each in (source, result))
-        found: NDArray[np.float32] = self.change_detector.change(*pictures)[0].cpu().numpy()
+        before, after = (self.placed(torch.from_numpy(np.ascontiguousarray(each)))[None] for each in (source, result))
+        with torch.inference_mode():
+            text = None if instruction is None else self.text_encoder(self.text_encoder.tokenize([instruction]))
+        found: NDArray[np.float32] = self.change_detector.change(before, after, text)[0].cpu().numpy()
         return found
 
 

@@ -188,7 +188,7 @@ class EditRun:
         open_places, earlier = self._open_places(), self._earlier
         if unedited is not None:
             earlier = [
-                before and replace(before, likely=self.editor.likely_change(own, before.decoded))
+                before and replace(before, likely=self.editor.likely_change(own, before.decoded, None))
                 for before, own in zip(earlier, unedited, strict=True)
             ]
         return [
@@ -201,10 +201,24 @@ class EditRun:
                 earlier=earlier[item],
                 drawn=self._codes(item),
                 unedited=None if unedited is None else unedited[item],
-                likely=None if unedited is None else self.editor.likely_change(unedited[item], decoded[item]),
+                likely=None if unedited is None else self._likely(item, decoded[item], unedited[item], earlier[item]),
             )
             for item, request in enumerate(self.requests)
         ]
+
+    def _likely(
+        self,
+        item: int,
+        decoded: NDArray[np.float32],
+        unedited: NDArray[np.float32],
+        earlier: Earlier | None,
+    ) -> NDArray[np.float32] | None:
+        """Where one decoded edit is likely one: by its words what is new, by the pictures alone what came before."""
+        source = unedited if earlier is None else earlier.decoded
+        likely = self.editor.likely_change(source, decoded, self.requests[item].instruction)
+        if likely is None or earlier is None or earlier.likely is None:
+            return likely
+        return np.maximum(likely, earlier.likely)
 
     def _allowed(self) -> Tensor | None:
         """(B, h, w) bool, the tokens of the final grid that the masks touch; None where there is no mask."""

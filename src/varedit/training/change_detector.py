@@ -23,6 +23,7 @@ from varedit.data.scene import Family
 from varedit.data.scenes import Scenes, held_out_scenes
 from varedit.errors import ConfigError
 from varedit.pipeline import VAREditPipeline
+from varedit.text_features import TextFeatures
 from varedit.training.batches import DataPosition, items_of
 from varedit.training.edited_scenes import EditedScenes, edited_scenes
 from varedit.training.loop import Metrics, OnStep, Trained, train
@@ -34,19 +35,31 @@ SHARES: dict[Family, float] = {"adjustment": 0.25, "colour": 0.35, "object": 0.4
 SCENES_SEED = 3  # added to the recipe's seed: scenes that the editor was not trained on
 VALIDATION_SCENES = 120
 SAMPLES = 16  # scenes in the picture of a validation
+WITH_WORDS = 0.8  # of the steps
+UNREAD = 0.05  # of the instructions in these steps
 GATE = 10 ** (-38 / 10)  # mean square error of values in [0, 1] outside of the mask: 38 dB
 SMALLEST_LOSS = 0.05  # share of the change below which losing less gains little
 
 
 @dataclass(frozen=True)
 class DetectorBatch:
-    """A part of a step: pictures (B, 3, h, w) in [-1, 1] and true masks (B, 1, h, w) of 0 and 1; see `EditedScenes`."""
+    """A part of a step: pictures (B, 3, h, w) in [-1, 1], true masks (B, 1, h, w) of 0 and 1, and words.
+
+    See `EditedScenes`; a length of 0 leaves an instruction unread.
+    """
 
     sources: Tensor
     targets: Tensor
     masks: Tensor
     unedited: Tensor
     results: Tensor
+    words: Tensor
+    lengths: Tensor
+
+    @property
+    def text(self) -> TextFeatures:
+        """The instructions as an editor reads them."""
+        return TextFeatures(self.words, tuple(self.lengths.tolist()))
 
     @property
     def stream(self) -> None:
@@ -55,11 +68,12 @@ class DetectorBatch:
 
     def to(self, device: torch.device) -> DetectorBatch:
         """The same on a device."""
-        return self.mapped(lambda tensor: tensor.to(device))
+        return DetectorBatch(*(getattr(self, field.name).to(device) for field in dataclasses.fields(self)))
 
-    def mapped(self, change: Callable[[Tensor], Tensor]) -> DetectorBatch:
-        """The same with all its tensors changed alike."""
-        return DetectorBatch(**{field.name: change(getattr(self, field.name)) for field in dataclasses.fields(self)})
+    def with_pictures(self, change: Callable[[Tensor], Tensor]) -> DetectorBatch:
+        """The same with pictures and masks changed alike."""
+        names = ("sources", "targets", "masks", "unedited", "results")
+        return dataclasses.replace(self, **{name: change(getattr(self, name)) for name in names})
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ def detector_data(
         folder: of the run; made if missing.
         on_edit: told (done, count).
 
-    Raises: ConfigError without that table; InputMissing, ModelError.
+    Raises: ConfigError without that table; InputMissing, ModelError, OutputError.
     """
     settings = change_detector_settings(recipe)
     pipeline = VAREditPipeline.from_pretrained(str(model))
@@ -124,25 +138,28 @@ class ChangeDetectorTask:
         torch.manual_seed(seed)
         self.settings, self.seed, self.edits, self.run = settings, seed, data.train, run
         self.processes = Processes.joined()
-        self.module = ChangeDetector(settings.detector)
-        self.averaged = ChangeDetector(settings.detector).eval()
+        self.module, self.averaged = (ChangeDetector(settings.detector, data.train.words.shape[2]) for _ in range(2))
         self.held_out = _batch(data.validation, torch.arange(len(data.validation)))
 
     def batches(self, position: DataPosition) -> Generator[DetectorBatch, None, None]:
-        """See `loop.Task`. Scenes come in random order, turned, mirrored and with their colour channels exchanged."""
+        """See `loop.Task`. Scenes come in random order, with words or varied; see the module's description."""
         parts = items_of(self.settings, self.processes)
         for step in range(position.step, self.settings.steps):
             generator = step_generator(self.seed, step)
             chosen = torch.randint(len(self.edits), (self.settings.batch_size,), generator=generator)
+            is_read = torch.rand(len(chosen), generator=generator) >= UNREAD
+            has_words = torch.rand((), generator=generator).item() < WITH_WORDS
             turn = torch.randint(8, (), generator=generator).item()
             channels = torch.randperm(3, generator=generator)
             for items in parts:
-                yield _varied(_batch(self.edits, chosen[items.start : items.stop]), int(turn), channels)
+                part = slice(items.start, items.stop)
+                batch = _batch(self.edits, chosen[part])
+                yield _told(batch, is_read[part]) if has_words else _varied(batch, int(turn), channels)
 
     def loss(self, batch: DetectorBatch, step: int) -> tuple[Tensor, Metrics]:
         """The three terms of the module's description."""
         with torch.autocast(batch.masks.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            logits = self.module(batch.unedited, batch.results)
+            logits = self.module(batch.unedited, batch.results, batch.text)
         probability = torch.sigmoid(logits)
         told = F.binary_cross_entropy_with_logits(logits, batch.masks)
         leaked = _leaked(batch, probability)
@@ -160,7 +177,7 @@ class ChangeDetectorTask:
         """The same numbers with averaged weights, and scenes as pictures: source, result, target, found, true."""
         self.averaged.load_state_dict(weights)
         held_out = self.held_out
-        found = self.averaged.change(held_out.unedited, held_out.results)
+        found = self.averaged.change(held_out.unedited, held_out.results, held_out.text)
         columns = [held_out.sources, held_out.results, held_out.targets]
         columns += [(2 * mask - 1).expand(-1, 3, -1, -1) for mask in (found, held_out.masks)]
         self.run.save_picture(f"step-{step:06d}", picture_grid([column[:SAMPLES] for column in columns]))
@@ -196,15 +213,22 @@ def _batch(edits: EditedScenes, chosen: Tensor) -> DetectorBatch:
         masks=edits.masks[chosen].float(),
         unedited=edits.unedited[chosen].float(),
         results=edits.results[chosen].float(),
+        words=edits.words[chosen].float(),
+        lengths=edits.lengths[chosen],
     )
 
 
+def _told(batch: DetectorBatch, is_read: Tensor) -> DetectorBatch:
+    """Some of the instructions are not read."""
+    return dataclasses.replace(batch, lengths=batch.lengths * is_read)
+
+
 def _varied(batch: DetectorBatch, turn: int, channels: Tensor) -> DetectorBatch:
-    """One of the eight turns and reflections of a square picture, and the colours in another order."""
+    """One of the eight turns and reflections of a square picture, and the colours in another order; no word is read."""
 
     def changed(pictures: Tensor) -> Tensor:
         pictures = torch.rot90(pictures, turn % 4, dims=(2, 3))
         pictures = pictures.flip(3) if turn >= 4 else pictures
         return (pictures[:, channels] if pictures.shape[1] == 3 else pictures).contiguous()
 
-    return batch.mapped(changed)
+    return _told(batch.with_pictures(changed), torch.zeros_like(batch.lengths))

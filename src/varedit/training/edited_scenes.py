@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+import torch.nn.functional as F
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from varedit.data.scenes import Scenes
+from varedit.output import write_whole
 from varedit.pipeline import VAREditPipeline
+from varedit.text_features import TextFeatures
 
 SCENES_A_FILE = 40  # edited together
 
@@ -25,6 +28,8 @@ class EditedScenes:
         sources, targets: (N, 3, h, w) uint8 sRGB.
         masks: (N, 1, h, w) bool, where the true edit may change the source.
         unedited, results: (N, 3, h, w) float16 in [-1, 1], the source and the edit out of the decoder.
+        words: (N, T, text channels) float16, the encoded instructions; T is as long as one may be.
+        lengths: (N,) int64, how many of the T each has.
     """
 
     sources: Tensor
@@ -32,6 +37,8 @@ class EditedScenes:
     masks: Tensor
     unedited: Tensor
     results: Tensor
+    words: Tensor
+    lengths: Tensor
 
     def __len__(self) -> int:
         return len(self.masks)
@@ -46,6 +53,8 @@ def edited_scenes(
 
     Args:
         on_progress: told (done, count).
+
+    Raises: OutputError where a file cannot be written; those before it stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
@@ -53,7 +62,7 @@ def edited_scenes(
         numbers = range(start, min(start + SCENES_A_FILE, count))
         file = folder / f"{scenes.split}-{numbers.start:06d}-{numbers.stop:06d}.safetensors"
         if not file.exists():
-            _write(_edited(pipeline, scenes, numbers), file)
+            write_whole(file, save(_edited(pipeline, scenes, numbers)))
         parts.append(load_file(file))
         on_progress(numbers.stop, count)
     return EditedScenes(**{name: torch.cat([part[name] for part in parts]) for name in parts[0]})
@@ -61,20 +70,26 @@ def edited_scenes(
 
 def _edited(pipeline: VAREditPipeline, scenes: Scenes, numbers: range) -> dict[str, Tensor]:
     made = [scenes.scene(number) for number in numbers]
-    pictures = [scene.source for scene in made]
-    run = pipeline.started(pictures, [scene.instruction for scene in made], seed=list(numbers))
+    pictures, instructions = [scene.source for scene in made], [scene.instruction for scene in made]
+    run = pipeline.started(pictures, instructions, seed=list(numbers))
     for _ in run.scales():
         pass
+    text = _read(pipeline, instructions)
     return {
         "sources": torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous(),
         "targets": torch.from_numpy(np.stack([scene.target for scene in made])).permute(0, 3, 1, 2).contiguous(),
         "masks": torch.from_numpy(np.stack([scene.mask for scene in made]) > 0).unsqueeze(1),
         "unedited": torch.from_numpy(run.unedited()).half(),
         "results": torch.from_numpy(run.decoded()).half(),
+        "words": text.features.half(),
+        "lengths": torch.tensor(text.lengths),
     }
 
 
-def _write(tensors: dict[str, Tensor], file: Path) -> None:
-    temporary = file.with_suffix(".tmp")
-    save_file(tensors, temporary)
-    temporary.replace(file)
+@torch.inference_mode()
+def _read(pipeline: VAREditPipeline, instructions: list[str]) -> TextFeatures:
+    """The encoded instructions, padded to what the model reads at most."""
+    encoder = pipeline.editor.text_encoder
+    text: TextFeatures = encoder(encoder.tokenize(instructions))
+    room = pipeline.config.transformer.max_text_length - text.features.shape[1]
+    return TextFeatures(F.pad(text.features, (0, 0, 0, room)), text.lengths)

@@ -41,7 +41,7 @@ def take_change_detector(editor: Editor, recipe: Recipe, folder: Path) -> None:
     """
     settings = change_detector_settings(recipe)
     editor.config = dataclasses.replace(editor.config, change_detector=settings.detector)
-    editor.change_detector = ChangeDetector(settings.detector).eval()
+    editor.change_detector = ChangeDetector(settings.detector, editor.config.transformer.text_channels).eval()
     load_weights(editor.change_detector, folder)
 
 
