@@ -444,6 +444,20 @@ def test_a_blur_is_not_undone(photograph, kind, noise):
     assert psnr(restored.rgb, true) > psnr(upsampled, true) - 0.5
 
 
+@pytest.mark.parametrize("contrast", [0.95, 0.9])
+@pytest.mark.parametrize("name", ["coffee", "chelsea", "blossom", "rocket"])
+def test_a_slight_blur_is_not_taken_for_a_loss_of_contrast(name, contrast):
+    """A weak editor blurs and pales. A paler picture explains part of that, and would keep the photograph's detail."""
+    with Image.open(EXAMPLES / f"{name}.jpg") as opened:
+        image = opened.convert("RGB").resize((WIDTH, HEIGHT))
+    photograph, true = np.asarray(image), np.asarray(image.filter(ImageFilter.GaussianBlur(HEIGHT / 72)))
+    source, blurred = (decoded(picture, (64, 64)) for picture in (photograph, true))
+    result = noisy(blurred.mean() + contrast * (blurred - blurred.mean()), 0.02)
+    restored = restore(photograph, source, result, upsample=bilinear_to(HEIGHT, WIDTH)).rgb.astype(int)
+    to_blurred, to_photograph = (np.abs(restored - other).mean() for other in (true, photograph))
+    assert to_blurred < 0.65 * to_photograph
+
+
 # By decree, and by type
 
 

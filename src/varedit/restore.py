@@ -164,8 +164,9 @@ def _explained(source: Array, result: Array, colours: Array, smear_reach: int, s
     strong = _strong_change(unchanged, noise, grain, settings)
     weight = np.maximum(strong, tone) + np.float32(1e-4)
     new = lost_structure(predicted, result, weight, inner_noise, reach, settings.agreement)
-    whole = whole_picture_is_new(source, predicted, result, inner_noise, reach, is_whole_tone, settings.agreement)
-    blurred = np.maximum(lost_fine_structure(predicted, result, None if is_whole_tone else reach), whole)
+    whole = whole_picture_is_new(source, predicted, result, inner_noise, reach, settings.agreement)
+    fine = lost_fine_structure(predicted, result, None if is_whole_tone else reach, is_strict=is_whole_tone)
+    blurred = np.maximum(fine, whole)
     new = np.maximum(box_mean(new, grain), blurred)
     change = np.maximum(np.maximum(box_mean(dilated(strong, 2 * grain), 2 * grain), tone), blurred)
     maps += local_maps(
@@ -226,6 +227,7 @@ def _table_belief(
     error, left = (evidence_of(each, reach // 2) for each in (energy_of(result - told), left))
     share = 1 - ramp(by_table / by_map, *settings.explained)
     share *= 1 - ramp(float(error.mean() / max(left.mean(), 1e-9)), *settings.cost)
+    share *= 1 - float(lost_fine_structure(told, result, None, is_strict=True).item())
     is_worse = smooth_step(error / (left + np.float32(0.25 * noise + 1e-4)), *settings.local_cost)
     belief = share * (1 - is_worse) * (1 - lost_fine_structure(told, result, reach))
     return smooth_step(belief, 0.1, 0.8)  # what is half believed shows twice

@@ -32,14 +32,14 @@ def lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_s
     """The same for what a 3x3 mean removes, where a blur shows first: (h, w) in [0, 1]; (1, 1) if ``reach`` is None.
 
     What the result has kept of the source's is a regression slope, hence safe from independent noise. A recoloured
-    place loses some to the codec; where nothing was recoloured (`is_strict`) a loss of 40% is a blur, unless other
-    structure took its place.
+    place loses some to the codec; of a whole picture, or what is predicted for all of it (`is_strict`), a loss of a third
+    is a blur, unless other structure took its place.
     """
     p, r = predicted - box_mean(predicted, 1), result - box_mean(result, 1)
     energies = ((x * y).mean(axis=0) + np.float32(2e-4) for x, y in ((p, r), (p, p), (r, r)))
     cov, var_p, var_r = (e.mean(keepdims=True) if reach is None else evidence_of(e, reach) for e in energies)
     kept, amount = cov / var_p, var_r / var_p
-    is_blurred = (1 - smooth_step(kept, 0.5, 0.65)) * (1 - smooth_step(amount, 0.55, 0.7)) * is_strict
+    is_blurred = (1 - smooth_step(kept, 0.62, 0.72)) * (1 - smooth_step(amount, 0.55, 0.7)) * is_strict
     lost: Array = np.maximum(1 - smooth_step(kept, 0.25, 0.35), is_blurred)
     return lost
 
@@ -50,7 +50,6 @@ def whole_picture_is_new(
     result: Array,
     noise: float,
     reach: int,
-    is_whole_tone: bool,
     agreement: tuple[float, float],
 ) -> float:
     """1 when most structured places of the source are lost: mirrored, blurred, another scene; 0 when most are kept.
@@ -60,6 +59,6 @@ def whole_picture_is_new(
     energy = evidence_of(((source - box_mean(source, reach)) ** 2).sum(axis=0), reach)
     confidence = energy / (energy + 12 * noise + 1e-3)
     lost = lost_structure(predicted, result, np.ones_like(energy), noise, reach, agreement)
-    lost = np.maximum(lost, lost_fine_structure(predicted, result, reach, not is_whole_tone))
+    lost = np.maximum(lost, lost_fine_structure(predicted, result, reach, is_strict=True))
     share = float((confidence * lost).mean() / (confidence.mean() + 0.02))  # a bare sky has no say
     return ramp(share, 0.4, 0.6)
