@@ -32,8 +32,8 @@ def lost_fine_structure(predicted: Array, result: Array, reach: int | None, is_s
     """The same for what a 3x3 mean removes, where a blur shows first: (h, w) in [0, 1]; (1, 1) if ``reach`` is None.
 
     What the result has kept of the source's is a regression slope, hence safe from independent noise. A recoloured
-    place loses some to the codec; of a whole picture, or what is predicted for all of it (`is_strict`), a loss of a third
-    is a blur, unless other structure took its place.
+    place loses some to the codec; for a whole picture (`is_strict`) a loss of a third is a blur, unless other structure
+    took its place.
     """
     p, r = predicted - box_mean(predicted, 1), result - box_mean(result, 1)
     energies = ((x * y).mean(axis=0) + np.float32(2e-4) for x, y in ((p, r), (p, p), (r, r)))
