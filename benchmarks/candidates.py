@@ -21,7 +21,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from varedit.data.scenes import held_out_scenes
-from varedit.evaluation.contestants import MODEL, GenerationChoice, ModelEdits, started_run
+from varedit.evaluation.contestants import MODEL, GenerationChoice, ModelEdits
 from varedit.evaluation.facts import measurement_facts
 from varedit.evaluation.files import write_report
 from varedit.evaluation.scene_report import summary_values
@@ -59,7 +59,7 @@ def _cost(pipeline: VAREditPipeline, scene: Any, choice: GenerationChoice, repea
     """Seconds and arithmetic from instruction to features of one edit; the photograph is encoded before."""
 
     def edited() -> float:
-        run = started_run(pipeline, [scene.source], [scene.instruction], [0], choice)
+        run = pipeline.started([scene.source], [scene.instruction], seed=0, **choice.arguments)
         started = time.perf_counter()
         for _ in run.scales():
             pass

@@ -24,7 +24,7 @@ from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
 from varedit.data.scenes import held_out_scenes
-from varedit.evaluation.contestants import GenerationChoice, readouts, started_run
+from varedit.evaluation.contestants import GenerationChoice, readouts
 from varedit.evaluation.facts import measurement_facts
 from varedit.evaluation.files import write_report
 from varedit.evaluation.scene_run import loaded_model
@@ -116,7 +116,8 @@ def _measured(
     late: int,
 ) -> Measured:
     """Edit one scene in one way."""
-    run = started_run(pipeline, [scene.source], [scene.instruction], [derived_seed(SEED, index)], setting.choice)
+    seed = derived_seed(SEED, index)
+    run = pipeline.started([scene.source], [scene.instruction], seed=seed, **setting.choice.arguments)
     flops = []
     loop = run.scales()
     for _ in run.template.schedule:
