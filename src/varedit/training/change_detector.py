@@ -1,9 +1,12 @@
 """Training a change detector on scenes that its editor has edited; see `varedit.change_detector`.
 
-Three terms. Cross-entropy of the true mask for every pixel. *Leaked*: what a scene would lose outside of its mask, as
-the preservation gate of `varedit.evaluation.success` counts it, on a log scale: a leak of twice the gate matters much
-more beside none than beside one of ten times the gate. *Lost*: the share of the true change that would be left out,
-likewise.
+Two terms. Cross-entropy of the true mask for every pixel. And the success of each scene, as
+`varedit.evaluation.success` counts it, made smooth: *kept* falls with what leaks outside of the mask, beside the
+preservation gate, *reached* with the share of the true change that is left out, and a scene succeeds by their product.
+So a scene that cannot be won has no say in how much a winnable one should risk.
+
+Most steps show the words of the instructions; the others, which have none, show the pictures turned, mirrored and in
+exchanged colours, of which no instruction would be true.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ SAMPLES = 16  # scenes in the picture of a validation
 WITH_WORDS = 0.8  # of the steps
 UNREAD = 0.05  # of the instructions in these steps
 GATE = 10 ** (-38 / 10)  # mean square error of values in [0, 1] outside of the mask: 38 dB
-SMALLEST_LOSS = 0.05  # share of the change below which losing less gains little
+HALF_REACHED = 0.25  # share of the true change that is left out where a scene is as good as half reached
 
 
 @dataclass(frozen=True)
@@ -157,17 +160,17 @@ class ChangeDetectorTask:
                 yield _told(batch, is_read[part]) if has_words else _varied(batch, int(turn), channels)
 
     def loss(self, batch: DetectorBatch, step: int) -> tuple[Tensor, Metrics]:
-        """The three terms of the module's description."""
+        """The two terms of the module's description."""
         with torch.autocast(batch.masks.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
             logits = self.module(batch.unedited, batch.results, batch.text)
         probability = torch.sigmoid(logits)
         told = F.binary_cross_entropy_with_logits(logits, batch.masks)
-        leaked = _leaked(batch, probability)
-        lost = _lost(batch, probability)
-        loss = told + self.settings.leak_weight * torch.log1p(leaked / GATE).mean()
-        loss = loss + self.settings.lost_weight * torch.log1p(lost / SMALLEST_LOSS).mean()
+        leaked, lost = _leaked(batch, probability), _lost(batch, probability)
+        won = 1 / (1 + leaked / GATE) / (1 + (lost / HALF_REACHED).square())
+        loss = told + self.settings.success_weight * (1 - won.mean())
         return loss, {
             "told": told.item(),
+            "won": won.mean().item(),
             "lost": lost.mean().item(),
             "kept": (leaked < GATE).float().mean().item(),
         }

@@ -174,8 +174,7 @@ class ChangeDetectorTraining(OptimizerSettings):
     section: ClassVar[str] = "change_detector"
 
     edits: int  # training scenes that the editor edits first
-    leak_weight: float = 0.15
-    lost_weight: float = 0.15
+    success_weight: float = 2.0  # of keeping what must stay and changing what must change, beside pixels told right
     detector: ChangeDetectorConfig = field(default_factory=ChangeDetectorConfig)
 
     @classmethod
