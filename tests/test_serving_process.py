@@ -26,6 +26,7 @@ from varedit.pipeline import VAREditPipeline
 from varedit.serving.server import Server, service_of
 from varedit.serving.settings import ServerSettings
 
+UNFINISHED = ("varedit_queue_depth ", "varedit_active_edits ")
 SAID = re.compile(r"open (http://[^ ]+) ")
 
 
@@ -50,6 +51,11 @@ class Process:
             data={"prompt": "make it warmer", "seed": "7", **fields},
             timeout=60,
         )
+
+    def unfinished_edits(self) -> float:
+        """Edits that wait or are under way."""
+        numbers = httpx2.get(f"{self.url}/metrics", timeout=60).text.splitlines()
+        return sum(float(line.split()[1]) for line in numbers if line.startswith(UNFINISHED))
 
     def end(self) -> int:
         """Wait for its exit code."""
@@ -114,7 +120,7 @@ def test_sigterm_finishes_what_runs_and_exits_with_0(toy):
         callers = [threading.Thread(target=lambda: answers.append(running.edit(n="10"))) for _ in range(2)]
         for caller in callers:
             caller.start()
-        while b"varedit_queue_depth 0.0" in httpx2.get(f"{running.url}/metrics").content:
+        while running.unfinished_edits() <= 10:  # until both are in, each with ten
             assert all(caller.is_alive() for caller in callers)
         running.process.send_signal(signal.SIGTERM)
         refused = httpx2.get(f"{running.url}/ready")
