@@ -48,9 +48,9 @@ def main() -> None:
             numbers = range(index, min(index + BATCH, arguments.count))
             scenes = [source.scene(number) for number in numbers]
             for number, scene, item in zip(numbers, scenes, _edited(pipeline, scenes, numbers), strict=True):
-                alternatives = source.alternatives(number)
+                alternatives, raw = source.alternatives(number), item.raw()
                 for name, limited in _limited(pipeline, scene, item):
-                    made = Readouts(raw=item.raw(), restored=limited.restored().rgb)
+                    made = Readouts(raw=raw, restored=limited.restored().rgb)
                     won = judged(scene, alternatives, made).is_success
                     for group in ("all", scene.family):
                         wins.setdefault(name, {}).setdefault(group, []).append(won)

@@ -326,12 +326,18 @@ def test_a_turned_scene_stays_one_and_its_words_are_not_read(tmp_path):
     assert {"told", "varied"} <= kinds
 
 
-def test_one_command_trains_it_and_another_exports_it(tmp_path, monkeypatch):
+def small_files(tmp_path, monkeypatch):
+    """Material and a recipe beside a model in tmp_path/model; edits in files of three scenes, four for validation."""
     material = write_material(tmp_path / "material")
     toy_pipeline().save_pretrained(tmp_path / "model")
     recipe, _ = recipe_of(tmp_path)
     monkeypatch.setattr(edited_scenes, "SCENES_A_FILE", 3)
     monkeypatch.setattr("varedit.training.change_detector.VALIDATION_SCENES", 4)
+    return material, recipe
+
+
+def test_one_command_trains_it_and_another_exports_it(tmp_path, monkeypatch):
+    material, recipe = small_files(tmp_path, monkeypatch)
     model, recipe_file = str(tmp_path / "model"), str(tmp_path / "recipe.toml")
     options = ["--recipe", recipe_file, "--material", str(material), "-o", str(tmp_path / "run")]
     ran = CliRunner().invoke(train_command, ["change-detector", model, *options], obj=Terminal(quiet=True))
@@ -360,11 +366,7 @@ def test_one_command_trains_it_and_another_exports_it(tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_the_scenes_edited_so_far_and_nothing_half(tmp_path, monkeypatch):
-    material = write_material(tmp_path / "material")
-    toy_pipeline().save_pretrained(tmp_path / "model")
-    recipe, _ = recipe_of(tmp_path)
-    monkeypatch.setattr(edited_scenes, "SCENES_A_FILE", 3)
-    monkeypatch.setattr("varedit.training.change_detector.VALIDATION_SCENES", 4)
+    material, recipe = small_files(tmp_path, monkeypatch)
 
     def run():
         return detector_data(recipe, tmp_path / "model", material, tmp_path / "run", lambda *step: None)
