@@ -69,7 +69,7 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """(B, L, D) -> (B, L, D); mask (B, 1, 1, T) is true at real words, None where no item is padded."""
         q = split_heads(self.query(x.to(keys.dtype)), self.num_heads)
-        attended = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        attended = _attended(q, keys, values, mask, q.shape[-1] ** -0.5)
         return self.project(merge_heads(attended))  # type: ignore[no-any-return]  # nn.Module call
 
 
@@ -88,13 +88,23 @@ class TextPool(nn.Module):
         """Words (B, T, text channels) -> (B, D); mask as in `CrossAttention`."""
         keys, values = split_keys_values(text, self.key_value, self.value_bias, self.num_heads)
         query = self.query.transpose(0, 1).expand(len(text), -1, -1, -1)  # (B, N, 1, E)
-        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+        attended = _attended(query, keys, values, mask, query.shape[-1] ** -0.5)
         return self.project(merge_heads(attended).squeeze(1))  # type: ignore[no-any-return]  # nn.Module call
 
 
 def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Every query attends to every key, or to those where mask (B, 1, 1, keys) is true; the scale is in the queries."""
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+    return _attended(q, k, v, mask, 1.0)
+
+
+def _attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Softmax attention. Where a CPU is to learn, by plain products: its fused kernel is four times slower backward."""
+    if not (q.requires_grad and q.device.type == "cpu"):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    scores = scale * torch.matmul(q, k.transpose(-1, -2))
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return torch.matmul(scores.softmax(dim=-1), v)
 
 
 def split_keys_values(x: Tensor, linear: nn.Linear, value_bias: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
