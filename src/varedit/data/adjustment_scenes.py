@@ -16,7 +16,7 @@ from varedit.data.phrases import instruction, local_instruction, pair_instructio
 from varedit.data.places import REGIONS, Region, region_mask
 from varedit.data.scene import Scene, distinct
 
-LOCAL_SHARE, PAIR_SHARE = 0.28, 0.14  # of the scenes; the others adjust the whole picture
+LOCAL_SHARE, PAIR_SHARE = 0.28, 0.14  # of the scenes that are scored; the others adjust the whole picture
 NUM_WRONG = 10
 
 # Mean change per channel, in bytes, that an instruction must make: "darker" says nothing about a black crop, nor
@@ -66,10 +66,14 @@ class AdjustmentScenes:
         crops: where sources are cut from.
         phrasing: which wordings the instructions take, see `varedit.data.language`.
         nothing_share: share of the scenes that ask for no change; 0 where scenes are scored.
+        pair_share: share of the scenes that ask for two adjustments.
     """
 
-    def __init__(self, crops: PhotographCrops, *, phrasing: Phrasing, nothing_share: float) -> None:
-        self.crops, self.phrasing, self.nothing_share = crops, phrasing, nothing_share
+    def __init__(
+        self, crops: PhotographCrops, *, phrasing: Phrasing, nothing_share: float, pair_share: float = PAIR_SHARE
+    ) -> None:
+        self.crops, self.phrasing = crops, phrasing
+        self.nothing_share, self.pair_share = nothing_share, pair_share
 
     def scene(self, random: np.random.Generator, size_hw: tuple[int, int]) -> Scene:
         """See `scene.SceneFamily`."""
@@ -78,7 +82,7 @@ class AdjustmentScenes:
             return self._nothing(random, size_hw)
         if kind > 1 - LOCAL_SHARE:
             request = self._local(random)
-        elif kind > 1 - LOCAL_SHARE - PAIR_SHARE:
+        elif kind > 1 - LOCAL_SHARE - self.pair_share:
             request = self._pair(random)
         else:
             request = self._whole(random)

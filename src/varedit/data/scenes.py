@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from varedit.data.adjustment_scenes import AdjustmentScenes
+from varedit.data.adjustment_scenes import PAIR_SHARE, AdjustmentScenes
 from varedit.data.adjustments import Bytes
 from varedit.data.colour_scenes import ColourScenes
 from varedit.data.crops import PhotographCrops, photograph_files
@@ -35,8 +35,9 @@ _PHOTOGRAPHS: dict[SceneSplit, Split] = {
 }
 HELD_OUT_SEEDS: dict[SceneSplit, int] = {"validation": 9_100_001, "test": 9_200_001, "generalisation": 9_300_001}
 
-TRAINING_SHARES: dict[Family, float] = {"adjustment": 0.25, "colour": 0.2, "object": 0.55}
+TRAINING_SHARES: dict[Family, float] = {"adjustment": 0.22, "colour": 0.28, "object": 0.5}
 NOTHING_SHARE = 0.06  # of the training adjustments: instructions that ask for no change
+TRAINING_PAIRS = 0.3  # of the training adjustments: two at once, of which there are hundreds of kinds
 CROP_DETAIL = 3  # photographs are held in memory at so many times the pairs' shorter side
 ROTATED_SHARE = 0.5  # of the training colours: photographs with turned hues
 
@@ -81,7 +82,10 @@ class Scenes:
         is_training = split == "train"
         self.families: dict[Family, SceneFamily] = {
             "adjustment": AdjustmentScenes(
-                photographs, phrasing=phrasing, nothing_share=NOTHING_SHARE if is_training else 0.0
+                photographs,
+                phrasing=phrasing,
+                nothing_share=NOTHING_SHARE if is_training else 0.0,
+                pair_share=TRAINING_PAIRS if is_training else PAIR_SHARE,
             ),
             "colour": ColourScenes(photographs, phrasing=phrasing, rotated_share=ROTATED_SHARE if is_training else 0.0),
             "object": ObjectScenes(
