@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def _settings(pipeline: VAREditPipeline, arguments: argparse.Namespace) -> list[Setting]:
-    """Exact, guidance on the early scales alone, and reuse with each tolerance, with and without late guidance."""
+    """Exact, guidance on the early scales alone, and reuse in each way, with and without late guidance."""
     guidance = pipeline.config.generation.guidance_scale if arguments.guidance is None else arguments.guidance
     num_scales, first = pipeline.config.num_scales, arguments.first_scale
     early = [guidance] * first + [1.0] * (num_scales - first)
@@ -98,9 +98,13 @@ def _settings(pipeline: VAREditPipeline, arguments: argparse.Namespace) -> list[
     if guidance != 1:
         ways.append(("no late guidance", early))
     settings = []
-    for (words, strength), tolerance in product(ways, [None, *arguments.tolerance]):
-        reuse = False if tolerance is None else ReuseSettings(first_scale=first, tolerance=tolerance)
-        name = ", ".join(part for part in (words, "" if tolerance is None else f"reuse {tolerance:g}") if part)
+    reuses = [
+        ReuseSettings(first_scale=first, tolerance=tolerance, margin=margin)
+        for margin, tolerance in product(arguments.margin, arguments.tolerance)
+    ]
+    for (words, strength), reuse in product(ways, [False, *reuses]):
+        how = f"reuse {reuse.tolerance:g}, margin {reuse.margin}" if reuse else ""
+        name = ", ".join(part for part in (words, how) if part)
         choice = GenerationChoice(guidance=strength, greedy=arguments.greedy, reuse=reuse)
         settings.append(Setting(name or EXACT, choice))
     return settings
@@ -197,12 +201,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--greedy", action="store_true")
     parser.add_argument("--first-scale", type=int, default=3, help="the first late scale, counted from 0")
     parser.add_argument("--tolerance", type=float, nargs="*", default=[0.0, 0.01, 0.02, 0.05, 0.1])
+    parser.add_argument("--margin", type=int, nargs="*", default=[1])
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     words = [f"--model {arguments.model} --split {arguments.split} --count {arguments.count}"]
     words += [] if arguments.guidance is None else [f"--guidance {arguments.guidance:g}"]
-    words += ["--greedy"] * arguments.greedy + [f"--first-scale {arguments.first_scale} --tolerance"]
-    arguments.command = " ".join(["python benchmarks/reuse.py", *words, *(f"{t:g}" for t in arguments.tolerance)])
+    words += ["--greedy"] * arguments.greedy + [f"--first-scale {arguments.first_scale}"]
+    words += ["--tolerance", *(f"{tolerance:g}" for tolerance in arguments.tolerance)]
+    words += ["--margin", *map(str, arguments.margin)]
+    arguments.command = " ".join(["python benchmarks/reuse.py", *words])
     return arguments
 
 
