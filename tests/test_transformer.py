@@ -68,6 +68,20 @@ def test_training_pass_and_generation_give_the_same_logits(schedule, reference, 
         assert_close(stepped, passed, rtol=1e-4, atol=1e-4 * passed.std().item())
 
 
+@references
+def test_a_pass_that_learns_is_the_one_that_does_not(reference):
+    """Attention has a way of its own where a CPU is to learn."""
+    editor = tiny_editor(tiny_config(reference=reference))
+    editor.model.requires_grad_(True)
+    for text in (tiny_text(), tiny_text((5,))):
+        forced = true_inputs(editor, len(text.lengths))
+        learning = editor.teacher_forced(forced, text)
+        with torch.no_grad():
+            looking = editor.teacher_forced(forced, text)
+        assert learning.requires_grad
+        assert_close(learning.detach(), looking, rtol=1e-4, atol=1e-4 * looking.std().item())
+
+
 @pytest.mark.parametrize("reference, rotary_layout", LAYOUTS)
 @with_or_without_copy_path
 def test_the_coarsest_scales_alone_have_the_logits_that_they_have_among_all(reference, rotary_layout, source_residual):
