@@ -76,10 +76,10 @@ def _limited(pipeline: VAREditPipeline, scene: Any, item: InModelSize) -> Iterat
     detector = pipeline.editor.change_detector
     assert detector is not None and item.unedited is not None, "the model has no change detector"
     yield NONE, replace(item, likely=None)
-    own = detector.config
+    own, fitted = detector.config, scene.source.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - 1
     for certainty in CERTAINTIES:
         detector.config = replace(own, certainty=certainty)
-        likely = pipeline.editor.likely_change(item.unedited, item.result, scene.instruction)
+        likely = pipeline.editor.likely_change(fitted, item.unedited, item.result, scene.instruction)
         yield "{:g} to {:g}".format(*certainty), replace(item, likely=likely)
     detector.config = own
     yield TRUE_MASK, replace(item, likely=(scene.mask > 0)[None].astype(np.float32))

@@ -22,6 +22,7 @@ from varedit.cli.terminal import Terminal
 from varedit.cli.train import train as train_command
 from varedit.config import ChangeDetectorConfig, EditorConfig
 from varedit.errors import ConfigError, OutputError
+from varedit.fit import fit_picture
 from varedit.pipeline import VAREditPipeline
 from varedit.text_features import TextFeatures
 from varedit.training import edited_scenes
@@ -58,7 +59,7 @@ class Says(ChangeDetector):
         super().__init__(SMALL, CHANNELS)
         self.columns = columns
 
-    def change(self, source, result, text):
+    def change(self, photograph, source, result, text):
         found = torch.zeros(len(source), 1, *source.shape[2:])
         found[..., self.columns_of(source, text)] = 1
         return found
@@ -87,11 +88,11 @@ def edited(pipeline: VAREditPipeline, image, **options):
 def test_every_pixel_of_any_size_gets_an_answer_that_leaves_nothing_to_chance(size):
     detector = ChangeDetector(ChangeDetectorConfig(widths=(4, 8, 12)), CHANNELS).eval()
     pictures = torch.rand(2, 3, *size) * 2 - 1
-    assert detector(pictures, -pictures, None).shape == (2, 1, *size)
+    assert detector(pictures, pictures, -pictures, None).shape == (2, 1, *size)
     tell(detector, 8.0)
-    assert detector.change(pictures, -pictures, None).eq(1).all()
+    assert detector.change(pictures, pictures, -pictures, None).eq(1).all()
     tell(detector, -8.0)
-    assert detector.change(pictures, -pictures, None).eq(0).all()
+    assert detector.change(pictures, pictures, -pictures, None).eq(0).all()
 
 
 def test_certainty_says_where_a_change_begins_and_where_it_is_sure():
@@ -99,7 +100,9 @@ def test_certainty_says_where_a_change_begins_and_where_it_is_sure():
     pictures = torch.zeros(1, 3, 4, 4)
     for probability, expected in ((0.25, 0.0), (0.5, 0.5), (0.75, 1.0)):
         tell(detector, torch.logit(torch.tensor(probability)).item())
-        assert detector.change(pictures, pictures, None)[0, 0, 2, 2].item() == pytest.approx(expected, abs=1e-5)
+        assert detector.change(pictures, pictures, pictures, None)[0, 0, 2, 2].item() == pytest.approx(
+            expected, abs=1e-5
+        )
 
 
 def test_an_edit_of_nearly_all_of_a_picture_has_no_holes():
@@ -107,8 +110,8 @@ def test_an_edit_of_nearly_all_of_a_picture_has_no_holes():
     for hole, expected in ((5, 1.0), (20, 0.0)):  # of 100 pixels
         certain = torch.full((1, 1, 10, 10), 8.0)
         certain.flatten()[:hole] = -8.0
-        detector.forward = lambda source, result, text, certain=certain: certain  # type: ignore[method-assign, misc]
-        change = detector.change(certain, certain, None)
+        detector.forward = lambda *_, certain=certain: certain  # type: ignore[method-assign]
+        change = detector.change(certain, certain, certain, None)
         assert change.flatten()[:hole].eq(expected).all() and change.flatten()[hole:].eq(1).all()
 
 
@@ -170,17 +173,17 @@ def test_words_are_read_as_far_as_an_instruction_goes():
         nn.init.normal_(weights, std=0.3)
     picture_of_one = torch.rand(1, 3, 8, 8)
     pictures, text = picture_of_one.expand(3, -1, -1, -1), texts(5, 2, 0)
-    together = detector(pictures, -pictures, text)
+    together = detector(pictures, pictures, -pictures, text)
     for item in (0, 1):
         length = text.lengths[item]
         words = TextFeatures(text.features[item : item + 1, :length], (length,))
-        alone = detector(picture_of_one, -picture_of_one, words)
+        alone = detector(picture_of_one, picture_of_one, -picture_of_one, words)
         assert torch.allclose(together[item : item + 1], alone, atol=1e-5)
-    assert torch.allclose(together[2:], detector(picture_of_one, -picture_of_one, None), atol=1e-5)
+    assert torch.allclose(together[2:], detector(picture_of_one, picture_of_one, -picture_of_one, None), atol=1e-5)
     for word in range(5):
         features = text.features.clone()
         features[:, word] += 1
-        changed = detector(pictures, -pictures, TextFeatures(features, text.lengths))
+        changed = detector(pictures, pictures, -pictures, TextFeatures(features, text.lengths))
         apart = (changed - together).abs().amax(dim=(1, 2, 3))
         assert (apart > 1e-3).tolist() == [word < length for length in text.lengths]
 
@@ -204,6 +207,38 @@ def test_an_edit_that_goes_on_keeps_what_came_before_whatever_its_words():
     (_, free), (first_limited, limited) = chains
     assert np.array_equal(first_limited[:, 24:], np.asarray(image)[:, 24:])
     assert np.array_equal(limited, free) and not np.array_equal(free[:, 24:], np.asarray(image)[:, 24:])
+
+
+class Remembers(Says):
+    """Finds changes everywhere, and keeps what it was shown: photograph, decoded source, whether there were words."""
+
+    def change(self, photograph, source, result, text):
+        self.seen = [*getattr(self, "seen", []), (photograph.numpy(), source.numpy(), text is not None)]
+        return super().change(photograph, source, result, text)
+
+
+def test_it_sees_the_photograph_itself_unless_an_edit_goes_on_from_another():
+    image = picture(40, 40)
+    detector = Remembers(slice(None))
+    pipeline = with_detector(detector)
+    first = edited(pipeline, image)
+    height, width = CONFIG.picture_size(CONFIG.templates.square.schedule)
+    fitted, _ = fit_picture(np.asarray(image), (width, height), mode="template")
+    ((photograph, source, _),) = detector.seen
+    assert np.array_equal(photograph[0], fitted) and not np.array_equal(photograph, source)
+    pipeline(image, "make it red", seed=5, codes=first.codes)
+    _, (photograph, source, has_words), (going_on, decoded, goes_on_with_words) = detector.seen
+    assert np.array_equal(photograph[0], fitted) and not has_words
+    assert np.array_equal(going_on, decoded) and goes_on_with_words
+
+
+def test_the_photograph_has_a_say():
+    torch.manual_seed(0)
+    detector = ChangeDetector(SMALL, CHANNELS).eval()
+    for weights in detector.parameters():  # a new one does nothing
+        nn.init.normal_(weights, std=0.3)
+    photograph, source, result = torch.rand(3, 1, 3, 8, 8)
+    assert (detector(photograph, source, result, None) - detector(source, source, result, None)).abs().max() > 1e-3
 
 
 def test_a_model_is_saved_and_read_with_its_detector(tmp_path):
@@ -322,8 +357,11 @@ def test_a_turned_scene_stays_one_and_its_words_are_not_read(tmp_path):
         assert (apart[batch.masks > 0] < 0.6).all()
         as_they_were = [any(torch.equal(item, scene) for scene in original) for item in batch.results]
         kinds.add("told" if batch.lengths.any() else "varied" if not all(as_they_were) else "untold")
+        for shown, source, decoded in zip(batch.photographs, batch.sources, batch.unedited, strict=True):
+            assert torch.equal(shown, source) or torch.equal(shown, decoded)
+            kinds.add("seen" if torch.equal(shown, source) else "decoded alone")
         assert all(as_they_were) or not batch.lengths.any()
-    assert {"told", "varied"} <= kinds
+    assert {"told", "varied", "seen", "decoded alone"} <= kinds
 
 
 def small_files(tmp_path, monkeypatch):

@@ -2,8 +2,9 @@
 
 A small editor redraws, slightly wrong, much that it should have copied. Beside one picture alone that is hard to tell
 from a faint edit; this network has seen many results of its editor beside the truth, and reads the instruction: "make
-the blue parts red" tells where a photograph may change before anything is drawn. What it says limits the restored
-change as a user's mask does (spec "Restoring the photograph's own resolution", step 5); the paper has nothing like it.
+the blue parts red" tells where a photograph may change before anything is drawn. Which parts are blue the photograph
+itself shows best, so it sees that too. What it says limits the restored change as a user's mask does (spec "Restoring
+the photograph's own resolution", step 5); the paper has nothing like it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ READERS = 4  # views of an instruction, each a weighted mean of its words
 
 
 class ChangeDetector(nn.Module):
-    """A U-Net over both decoded pictures, level by level half as large, with one look at the whole picture.
+    """A U-Net over a photograph and both decoded pictures, level by level half as large, with one look at the whole.
 
     What the instruction says scales and shifts the features of every block.
 
@@ -37,7 +38,7 @@ class ChangeDetector(nn.Module):
         self.config = config
         widths, read = config.widths, config.widths[-1]
         self.words = _Words(text_channels, read)
-        self.conv_in = nn.Conv2d(9, widths[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(12, widths[0], 3, padding=1)
         self.before = nn.ModuleList(_Block(width, read) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.whole = nn.Sequential(nn.Linear(2 * widths[-1], widths[-1]), nn.SiLU(), nn.Linear(widths[-1], widths[-1]))
@@ -48,15 +49,19 @@ class ChangeDetector(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(cast(Tensor, self.head.bias))
 
-    def forward(self, source: Tensor, result: Tensor, text: TextFeatures | None) -> Tensor:
-        """Logits (B, 1, h, w) float32 of a change, of decoded pictures (B, 3, h, w) in [-1, 1].
+    def forward(self, photograph: Tensor, source: Tensor, result: Tensor, text: TextFeatures | None) -> Tensor:
+        """Logits (B, 1, h, w) float32 of a change.
 
         Without text it judges by the pictures alone. So it does an instruction of length 0.
+
+        Args:
+            photograph: (B, 3, h, w) in [-1, 1]; the decoded source once more, where there is none.
+            source, result: likewise, decoded.
         """
         height, width = source.shape[2:]
         square = 2 ** len(self.down)
         read = self.words(text, len(source))
-        x = torch.cat((source, result, 2 * (result - source)), dim=1)
+        x = torch.cat((photograph, source, result, 2 * (result - source)), dim=1)
         x = self.conv_in(F.pad(x, (0, -width % square, 0, -height % square), mode="replicate"))
         kept = []
         for block, down in zip(self.before, self.down, strict=False):
@@ -71,12 +76,12 @@ class ChangeDetector(nn.Module):
         return cast(Tensor, self.head(x).float())[:, :, :height, :width]
 
     @torch.inference_mode()
-    def change(self, source: Tensor, result: Tensor, text: TextFeatures | None) -> Tensor:
-        """How far the photograph may change, (B, 1, h, w) in [0, 1]; nowhere for what is surely noise.
+    def change(self, photograph: Tensor, source: Tensor, result: Tensor, text: TextFeatures | None) -> Tensor:
+        """How far the photograph may change, (B, 1, h, w) in [0, 1]; nowhere for what is surely noise. As `forward`.
 
         An edit of nearly the whole picture is one of all of it: a place that it changes little is no hole in it.
         """
-        change = _smooth_step(torch.sigmoid(self(source, result, text)), self.config.certainty)
+        change = _smooth_step(torch.sigmoid(self(photograph, source, result, text)), self.config.certainty)
         is_whole = _smooth_step(change.mean(dim=(2, 3), keepdim=True), self.config.whole)
         return torch.maximum(change, is_whole)
 

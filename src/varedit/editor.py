@@ -130,19 +130,29 @@ class Editor:
         return decode(self.autoencoder, features).cpu()
 
     def likely_change(
-        self, source: NDArray[np.float32], result: NDArray[np.float32], instruction: str | None
+        self,
+        photograph: NDArray[np.float32],
+        source: NDArray[np.float32],
+        result: NDArray[np.float32],
+        instruction: str | None,
     ) -> NDArray[np.float32] | None:
-        """How far a decoded result (3, h, w) is the edit that was asked for, (1, h, w) in [0, 1].
+        """How far a decoded result is the edit that was asked for, (1, h, w) in [0, 1]; None without a detector.
 
-        ``source`` is what was edited, decoded; without an instruction any edit will do. None where the model has no
-        detector. One edit at a time, words included, so that none depends on those beside it.
+        One edit at a time, words included, so that none depends on those beside it.
+
+        Args:
+            photograph: (3, h, w) in [-1, 1], what was edited; ``source`` again where that is known decoded alone.
+            source, result: (3, h, w) in [-1, 1], decoded.
+            instruction: None where any edit will do.
         """
         if self.change_detector is None:
             return None
-        before, after = (self.placed(torch.from_numpy(np.ascontiguousarray(each)))[None] for each in (source, result))
+        own, before, after = (
+            self.placed(torch.from_numpy(np.ascontiguousarray(each)))[None] for each in (photograph, source, result)
+        )
         with torch.inference_mode():
             text = None if instruction is None else self.text_encoder(self.text_encoder.tokenize([instruction]))
-        found: NDArray[np.float32] = self.change_detector.change(before, after, text)[0].cpu().numpy()
+        found: NDArray[np.float32] = self.change_detector.change(own, before, after, text)[0].cpu().numpy()
         return found
 
 

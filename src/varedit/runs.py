@@ -47,6 +47,7 @@ class EditRun:
         seconds: time spent in each stage so far.
         notes: per edit, what the user should know of the instruction.
         fits: per edit, the geometry of its photograph.
+        fitted: (B, 3, h, w) in [-1, 1], the photographs at the model's size.
         photographs: (B, d, H, W) encoded.
         source: (B, d, H, W) what is edited: the photographs, or the codes of earlier edits of them.
         features: (B, d, H, W) the sum of codes so far.
@@ -65,6 +66,7 @@ class EditRun:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[tuple[str, ...]] = field(default_factory=list)
     fits: list[Fit] = field(default_factory=list)
+    fitted: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     photographs: Tensor = field(default_factory=lambda: torch.empty(0))
     source: Tensor = field(default_factory=lambda: torch.empty(0))
     features: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -82,8 +84,8 @@ class EditRun:
                 for request in self.requests
             ]
             self.fits = [fit for _, fit in fitted]
-            pixels = torch.from_numpy(np.stack([pixels for pixels, _ in fitted]))
-            self.photographs = self.editor.autoencoder.encode(self.editor.placed(pixels))
+            self.fitted = np.stack([pixels for pixels, _ in fitted])
+            self.photographs = self.editor.autoencoder.encode(self.editor.placed(torch.from_numpy(self.fitted)))
             self.source = self.photographs
             for item, request in enumerate(self.requests):
                 if request.codes is not None:
@@ -188,8 +190,8 @@ class EditRun:
         open_places, earlier = self._open_places(), self._earlier
         if unedited is not None:
             earlier = [
-                before and replace(before, likely=self.editor.likely_change(own, before.decoded, None))
-                for before, own in zip(earlier, unedited, strict=True)
+                before and replace(before, likely=self.editor.likely_change(fitted, own, before.decoded, None))
+                for before, fitted, own in zip(earlier, self.fitted, unedited, strict=True)
             ]
         return [
             InModelSize(
@@ -214,8 +216,8 @@ class EditRun:
         earlier: Earlier | None,
     ) -> NDArray[np.float32] | None:
         """Where one decoded edit is likely one: by its words what is new, by the pictures alone what came before."""
-        source = unedited if earlier is None else earlier.decoded
-        likely = self.editor.likely_change(source, decoded, self.requests[item].instruction)
+        own, source = (self.fitted[item], unedited) if earlier is None else (earlier.decoded, earlier.decoded)
+        likely = self.editor.likely_change(own, source, decoded, self.requests[item].instruction)
         if likely is None or earlier is None or earlier.likely is None:
             return likely
         return np.maximum(likely, earlier.likely)
