@@ -197,7 +197,7 @@ class ChangeDetectorTask:
 
 
 def _channels_last(settings: ChangeDetectorTraining, text_channels: int) -> ChangeDetector:
-    """A new detector whose kernels lie as a CPU likes them best: a third faster than otherwise."""
+    """A new detector whose kernels lie as a CPU likes them best."""
     detector = ChangeDetector(settings.detector, text_channels)
     return detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stubs
 

@@ -124,7 +124,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = matrices.bfloat16()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     is_tall = x.shape[-2] > x.shape[-1]
-    x = x.mT.contiguous() if is_tall else x  # products of a transposed view take three times as long on a CPU
+    x = x.mT.contiguous() if is_tall else x  # products of a transposed view are slow on a CPU
     for _ in range(STEPS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x

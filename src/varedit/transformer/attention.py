@@ -98,7 +98,7 @@ def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> T
 
 
 def _attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """Softmax attention. Where a CPU is to learn, by plain products: its fused kernel is four times slower backward."""
+    """Softmax attention. Where a CPU is to learn, by plain products: its fused kernel is slow backward."""
     if not (q.requires_grad and q.device.type == "cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     scores = scale * torch.matmul(q, k.transpose(-1, -2))
