@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -47,9 +48,10 @@ def main() -> None:
         for index in progress.track(range(0, arguments.count, BATCH), description="editing validation scenes"):
             numbers = range(index, min(index + BATCH, arguments.count))
             scenes = [source.scene(number) for number in numbers]
-            for number, scene, item in zip(numbers, scenes, _edited(pipeline, scenes, numbers), strict=True):
+            edits = _edited(pipeline, scenes, numbers)
+            for number, scene, (item, fitted) in zip(numbers, scenes, edits, strict=True):
                 alternatives, raw = source.alternatives(number), item.raw()
-                for name, limited in _limited(pipeline, scene, item):
+                for name, limited in _limited(pipeline, scene, item, fitted):
                     made = Readouts(raw=raw, restored=limited.restored().rgb)
                     won = judged(scene, alternatives, made).is_success
                     for group in ("all", scene.family):
@@ -63,23 +65,28 @@ def main() -> None:
         write_report(arguments.output, json.dumps(facts, indent=1) + "\n")
 
 
-def _edited(pipeline: VAREditPipeline, scenes: list[Any], numbers: range) -> list[InModelSize]:
+def _edited(
+    pipeline: VAREditPipeline, scenes: list[Any], numbers: range
+) -> Iterator[tuple[InModelSize, NDArray[np.float32]]]:
+    """Each edit and its photograph at the model's size."""
     seeds = [derived_seed(SEED, number) for number in numbers]
     run = pipeline.started([scene.source for scene in scenes], [scene.instruction for scene in scenes], seed=seeds)
     for _ in run.scales():
         pass
-    return run.in_model_size(run.decoded(), run.unedited())
+    return zip(run.in_model_size(run.decoded(), run.unedited()), run.fitted, strict=True)
 
 
-def _limited(pipeline: VAREditPipeline, scene: Any, item: InModelSize) -> Iterator[tuple[str, InModelSize]]:
+def _limited(
+    pipeline: VAREditPipeline, scene: Any, item: InModelSize, fitted: NDArray[np.float32]
+) -> Iterator[tuple[str, InModelSize]]:
     """One edit with each limit."""
     detector = pipeline.editor.change_detector
     assert detector is not None and item.unedited is not None, "the model has no change detector"
     yield NONE, replace(item, likely=None)
-    own, fitted = detector.config, scene.source.transpose(2, 0, 1).astype(np.float32) / np.float32(127.5) - 1
+    own, text = detector.config, pipeline.editor.read_alone(scene.instruction)
     for certainty in CERTAINTIES:
         detector.config = replace(own, certainty=certainty)
-        likely = pipeline.editor.likely_change(fitted, item.unedited, item.result, scene.instruction)
+        likely = pipeline.editor.likely_change(fitted, item.unedited, item.result, text)
         yield "{:g} to {:g}".format(*certainty), replace(item, likely=likely)
     detector.config = own
     yield TRUE_MASK, replace(item, likely=(scene.mask > 0)[None].astype(np.float32))

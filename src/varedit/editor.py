@@ -26,6 +26,7 @@ from varedit.quantizer import MultiScaleQuantizer
 from varedit.scales import Template
 from varedit.strips import decode
 from varedit.text import OffloadedTextEncoder, TextEncoder
+from varedit.text_features import TextFeatures
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout, sequence_layout
 
@@ -129,29 +130,33 @@ class Editor:
         """Features (B, d, H, W) -> pixels (B, 3, h, w) float32 in [-1, 1], on the CPU."""
         return decode(self.autoencoder, features).cpu()
 
+    @torch.inference_mode()
+    def read_alone(self, instruction: str) -> TextFeatures:
+        """One instruction as the model reads it, whatever others there are."""
+        text: TextFeatures = self.text_encoder(self.text_encoder.tokenize([instruction]))
+        return text
+
     def likely_change(
         self,
         photograph: NDArray[np.float32],
         source: NDArray[np.float32],
         result: NDArray[np.float32],
-        instruction: str | None,
+        text: TextFeatures | None,
     ) -> NDArray[np.float32] | None:
         """How far a decoded result is the edit that was asked for, (1, h, w) in [0, 1]; None without a detector.
 
-        One edit at a time, words included, so that none depends on those beside it.
+        One edit at a time, so that none depends on those beside it.
 
         Args:
             photograph: (3, h, w) in [-1, 1], what was edited; ``source`` again where that is known decoded alone.
             source, result: (3, h, w) in [-1, 1], decoded.
-            instruction: None where any edit will do.
+            text: the instruction, read by itself (`read_alone`); None where any edit will do.
         """
         if self.change_detector is None:
             return None
         own, before, after = (
             self.placed(torch.from_numpy(np.ascontiguousarray(each)))[None] for each in (photograph, source, result)
         )
-        with torch.inference_mode():
-            text = None if instruction is None else self.text_encoder(self.text_encoder.tokenize([instruction]))
         found: NDArray[np.float32] = self.change_detector.change(own, before, after, text)[0].cpu().numpy()
         return found
 

@@ -208,6 +208,12 @@ class EditRun:
             for item, request in enumerate(self.requests)
         ]
 
+    @cached_property
+    def _words(self) -> list[TextFeatures | None]:
+        """The instructions as a change detector reads them, once for all previews; None without a detector."""
+        has_detector = self.editor.change_detector is not None
+        return [self.editor.read_alone(each.instruction) if has_detector else None for each in self.requests]
+
     def _likely(
         self,
         item: int,
@@ -217,7 +223,7 @@ class EditRun:
     ) -> NDArray[np.float32] | None:
         """Where one decoded edit is likely one: by its words what is new, by the pictures alone what came before."""
         own, source = (self.fitted[item], unedited) if earlier is None else (earlier.decoded, earlier.decoded)
-        likely = self.editor.likely_change(own, source, decoded, self.requests[item].instruction)
+        likely = self.editor.likely_change(own, source, decoded, self._words[item])
         if likely is None or earlier is None or earlier.likely is None:
             return likely
         return np.maximum(likely, earlier.likely)
