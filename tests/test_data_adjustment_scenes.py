@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.materials import write_blobs
 from varedit.data.adjustment_scenes import (
+    PAIR_SHARE,
     SMALLEST_CHANGE,
     SMALLEST_LOCAL_CHANGE,
     AdjustmentScenes,
@@ -42,7 +43,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> PhotographCrops:
 
 
 def drawn(crops: PhotographCrops, count: int, phrasing: Phrasing = "train", nothing: float = 0.1) -> list[Scene]:
-    scenes = AdjustmentScenes(crops, phrasing=phrasing, nothing_share=nothing)
+    scenes = AdjustmentScenes(crops, phrasing=phrasing, nothing_share=nothing, pair_share=PAIR_SHARE)
     return [scenes.scene(np.random.default_rng(index), SIZE) for index in range(count)]
 
 

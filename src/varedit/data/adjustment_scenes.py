@@ -16,7 +16,8 @@ from varedit.data.phrases import instruction, local_instruction, pair_instructio
 from varedit.data.places import REGIONS, Region, region_mask
 from varedit.data.scene import Scene, distinct
 
-LOCAL_SHARE, PAIR_SHARE = 0.28, 0.14  # of the scenes that are scored; the others adjust the whole picture
+LOCAL_SHARE = 0.28  # of the scenes; those that are neither local nor pairs adjust the whole picture
+PAIR_SHARE = 0.14  # of the scenes that are scored
 NUM_WRONG = 10
 
 # Mean change per channel, in bytes, that an instruction must make: "darker" says nothing about a black crop, nor
@@ -69,9 +70,7 @@ class AdjustmentScenes:
         pair_share: share of the scenes that ask for two adjustments.
     """
 
-    def __init__(
-        self, crops: PhotographCrops, *, phrasing: Phrasing, nothing_share: float, pair_share: float = PAIR_SHARE
-    ) -> None:
+    def __init__(self, crops: PhotographCrops, *, phrasing: Phrasing, nothing_share: float, pair_share: float) -> None:
         self.crops, self.phrasing = crops, phrasing
         self.nothing_share, self.pair_share = nothing_share, pair_share
 
