@@ -21,7 +21,7 @@ from varedit.change_detector import ChangeDetector
 from varedit.cli.terminal import Terminal
 from varedit.cli.train import train as train_command
 from varedit.config import ChangeDetectorConfig, EditorConfig
-from varedit.errors import ConfigError, OutputError
+from varedit.errors import ConfigError, ModelError, OutputError
 from varedit.fit import fit_picture
 from varedit.pipeline import VAREditPipeline
 from varedit.text_features import TextFeatures
@@ -317,6 +317,25 @@ def test_it_learns_to_tell_the_change_that_was_asked_for_from_noise_and_from_ano
     assert trained.metrics["validation_lost"] < 0.1
     assert trained.metrics["validation_right"] > 0.98
     assert list((tmp_path / "run" / "samples").glob("*.png"))
+
+
+def test_one_that_goes_on_from_another_begins_as_that_one(tmp_path):
+    edits = DetectorData(blocks(8, 0), blocks(8, 1))
+    recipe, settings = recipe_of(tmp_path)
+    first = train_change_detector(recipe, edits, tmp_path / "first")
+    folder = tmp_path / "first" / "change_detector"
+    settings = dataclasses.replace(settings, initial=str(folder))
+    task = ChangeDetectorTask(settings, 0, edits, RunFolder(tmp_path / "run", ""))
+    for name, weight in task.module.state_dict().items():
+        assert torch.equal(weight, first.weights[name])
+    before = (folder / "model.safetensors").read_bytes()
+    with torch.no_grad():
+        for weight in task.module.parameters():
+            weight.add_(1)
+    assert (folder / "model.safetensors").read_bytes() == before
+    missing = dataclasses.replace(settings, initial=str(tmp_path / "nowhere"))
+    with pytest.raises(ModelError, match="nowhere"):
+        ChangeDetectorTask(missing, 0, edits, RunFolder(tmp_path / "run", ""))
 
 
 def test_leaks_and_losses_count_what_they_say(tmp_path):

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varedit.change_detector import ChangeDetector
-from varedit.checkpoints import save_weights
+from varedit.checkpoints import load_weights, save_weights
 from varedit.data.scene import Family
 from varedit.data.scenes import Scenes, held_out_scenes
 from varedit.errors import ConfigError
@@ -30,6 +30,7 @@ from varedit.pipeline import VAREditPipeline
 from varedit.text_features import TextFeatures
 from varedit.training.batches import DataPosition, items_of
 from varedit.training.edited_scenes import EditedScenes, edited_scenes
+from varedit.training.initialisation import take_from_file
 from varedit.training.loop import Metrics, OnStep, Trained, train
 from varedit.training.processes import Processes
 from varedit.training.recipe import ChangeDetectorTraining, Recipe
@@ -120,7 +121,8 @@ def train_change_detector(recipe: Recipe, data: DetectorData, folder: Path, on_s
     Args:
         on_step: told (step, steps, metrics) after each step.
 
-    Raises: as `loop.train`, and ConfigError where the recipe has no table [training.change_detector].
+    Raises: as `loop.train`; ConfigError where the recipe has no table [training.change_detector]; ModelError where the
+    weights that it begins with are missing or of another size.
     """
     settings, run = change_detector_settings(recipe), RunFolder(folder, recipe.text)
     task = ChangeDetectorTask(settings, recipe.seed, data, run)
@@ -145,7 +147,7 @@ class ChangeDetectorTask:
         torch.manual_seed(seed)
         self.settings, self.seed, self.edits, self.run = settings, seed, data.train, run
         self.processes = Processes.joined()
-        self.module, self.averaged = (_channels_last(settings, data.train.words.shape[2]) for _ in range(2))
+        self.module, self.averaged = (_detector(settings, data.train.words.shape[2]) for _ in range(2))
         self.held_out = _batch(data.validation, torch.arange(len(data.validation)))
 
     def batches(self, position: DataPosition) -> Generator[DetectorBatch, None, None]:
@@ -196,9 +198,12 @@ class ChangeDetectorTask:
         }
 
 
-def _channels_last(settings: ChangeDetectorTraining, text_channels: int) -> ChangeDetector:
-    """A new detector whose kernels lie as a CPU likes them best."""
+def _detector(settings: ChangeDetectorTraining, text_channels: int) -> ChangeDetector:
+    """The first weights, new or another detector's; the kernels lie as a CPU likes them best."""
     detector = ChangeDetector(settings.detector, text_channels)
+    if settings.initial is not None:
+        load_weights(detector, Path(settings.initial))
+        take_from_file(detector)
     return detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stubs
 
 

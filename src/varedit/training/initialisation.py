@@ -87,7 +87,7 @@ def initial_parts(recipe: Recipe, words: Iterable[str]) -> EditorParts:
             transformer.load_state_dict(part.read(names), strict=False)  # one shard after the other
     else:
         load_weights(transformer, Path(str(settings.initial)) / "transformer")
-        _take_from_file(transformer)
+        take_from_file(transformer)
     transformer.requires_grad_(settings.lora is None)
     learns = settings.train_text_encoder and settings.lora is None and "folder" not in recipe.text_encoder
     return EditorParts(transformer, text_encoder, text_learns=learns)
@@ -98,14 +98,14 @@ def _text_encoder(recipe: Recipe, words: Iterable[str]) -> TextEncoder:
     length = recipe.editor.transformer.max_text_length
     if recipe.editor_training.initial_kind == "editor":
         found = TextEncoder.from_folder(Path(str(recipe.editor_training.initial)), length)
-        _take_from_file(found)
+        take_from_file(found)
         return found
     if "folder" in recipe.text_encoder:
         return published_text_encoder(Path(recipe.text_encoder["folder"]), length)
     return word_text_encoder(words, recipe.text_encoder, length)
 
 
-def _take_from_file(module: nn.Module) -> None:
+def take_from_file(module: nn.Module) -> None:
     """Give weights memory of their own: those that are read from a file may be views of it, which cannot be changed."""
     for value in (*module.parameters(), *module.buffers()):
         value.data = value.data.clone()

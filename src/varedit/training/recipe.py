@@ -174,6 +174,7 @@ class ChangeDetectorTraining(OptimizerSettings):
     section: ClassVar[str] = "change_detector"
 
     edits: int  # training scenes that the editor edits first
+    initial: str | None = None  # folder of a detector's weights to go on from
     success_weight: float = 2.0  # of keeping what must stay and changing what must change, beside pixels told right
     detector: ChangeDetectorConfig = field(default_factory=ChangeDetectorConfig)
 
