@@ -51,7 +51,7 @@ autoencoder has {scene_psnr:.1f} dB on pictures of test scenes and {photograph_p
 own size (`{autoencoder_command}`). The editor saw {pairs:,} pairs, {hours:.1f} hours in all: minutes on one GPU, then
 hours on a processor (benchmarks/results/mini-*-training.jsonl). Its change detector, which sees the photograph, reads
 the instruction and keeps restoring from what the editor redrew without being told to, learned from {edits:,} other
-training scenes as this editor, and the one before it, edited them. Guidance {guidance}, temperature {temperature} and
+training scenes as this editor, and those before it, edited them. Guidance {guidance}, temperature {temperature} and
 reuse were chosen on validation scenes, the detector's certainty on these and on bundled photographs.
 
 ## Training material

@@ -117,12 +117,11 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
     block_weights = transformer.depth * (_block_weights(transformer) + 2 * width**2)
     float32_weights = reading_weights + width * transformer.token_bits
     places = 0
-    if (
-        transformer.source_proposal
-    ):  # a gain and a shift of each of the finest tokens; where all lie, once for all items
+    if transformer.source_proposal:  # of each of the finest tokens; where all lie, once for all items
         places = 2 * source * 4 * len(PLACE_WAVES) * width
-        reading += 2 * schedule.lengths[-1] * 2 * width * transformer.token_bits + 4 * width**2
-        float32_weights += 2 * width * (transformer.token_bits + width)
+        proposal_weights = width * (4 * transformer.token_bits + width)  # gain, shift, view, mix, and what weighs
+        reading += 2 * schedule.lengths[-1] * proposal_weights + 4 * width**2
+        float32_weights += proposal_weights + 2 * width**2
     return StageCost(
         flops=items * transformer.depth * block,
         float32_flops=items * (reading + 2 * source * transformer.token_bits * width) + places,

@@ -147,7 +147,7 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
     transformer.null_text.normal_(std=null_spread, generator=generator)
     transformer.head.weight.mul_(HEAD_SHARE)
     for name, module in transformer.named_modules():
-        if isinstance(module, nn.Linear) and name.startswith("copy_path.") and name.endswith(("shift", "gain")):
+        if isinstance(module, nn.Linear) and name.startswith("copy_path.") and name.endswith(("shift", "gain", "mix")):
             module.weight.mul_(HEAD_SHARE)
     for block in transformer.blocks:
         assert isinstance(block, Block)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
 from varedit.scales import Grid
+from varedit.transformer.block import modulated_norm
 
 COPY_SCALE = 4.0  # initial weight of the copy path, in logits
 COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
@@ -69,9 +70,11 @@ class SourceProposal(nn.Module):
     """How far the target's features lie from the source's, told by the source's own last states.
 
     The source runs through all blocks and reads the instruction on its way, so its states know what is to become of
-    each place. A gain on the features and a shift make the difference: tones and colours are nearly a matter of gains,
-    new content one of shifts. It needs no target, so it can be trained without one, at a quarter of the tokens; target
-    tokens then begin with what remains to be said.
+    each place. A gain on the features, a mixture of them and a shift make the difference. New content is a matter of
+    shifts; tones and colours are nearly linear in the pixels, so in the features, but no channel goes by itself. The
+    mixture is bilinear: the states weigh some views of the features, learned ones, and their sum is added. All this
+    needs no target, so it can be trained without one, at a quarter of the tokens; target tokens then begin with what
+    remains to be said.
 
     Rotary positions tell tokens only where they stand to each other, and the source sees nothing but itself, so it is
     told where in the picture each of its tokens lies; "the left half" means nothing to it otherwise.
@@ -83,6 +86,9 @@ class SourceProposal(nn.Module):
         self.modulation = nn.Linear(config.width, 2 * config.width)
         self.gain = nn.Linear(config.width, config.token_bits)
         self.shift = nn.Linear(config.width, config.token_bits)
+        self.view = nn.Linear(config.token_bits, config.width, bias=False)
+        self.weigh = nn.Linear(config.width, config.width)
+        self.mix = nn.Linear(config.width, config.token_bits, bias=False)
         self.place = nn.Linear(4 * len(PLACE_WAVES), config.width, bias=False)
 
     def places(self, grids: Sequence[Grid]) -> Tensor:
@@ -101,8 +107,9 @@ class SourceProposal(nn.Module):
             spread: standard deviation of the features, the unit of the shift.
         """
         scale, shift = self.modulation(F.silu(pooled)).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
-        h = F.layer_norm(states.float(), states.shape[-1:], eps=self.eps) * (1 + scale) + shift
-        difference: Tensor = self.shift(h).float() * spread + self.gain(h).float() * source
+        h = modulated_norm(states, scale, shift, self.eps)
+        mixed = self.mix(self.weigh(h) * self.view(source)).float()
+        difference: Tensor = self.shift(h).float() * spread + self.gain(h).float() * source + mixed
         return difference
 
 
