@@ -83,7 +83,7 @@ def _limited(
     detector = pipeline.editor.change_detector
     assert detector is not None and item.unedited is not None, "the model has no change detector"
     yield NONE, replace(item, likely=None)
-    own, text = detector.config, pipeline.editor.read_alone(scene.instruction)
+    own, text = detector.config, pipeline.editor.read([scene.instruction])
     for certainty in CERTAINTIES:
         detector.config = replace(own, certainty=certainty)
         likely = pipeline.editor.likely_change(fitted, item.unedited, item.result, text)

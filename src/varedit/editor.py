@@ -131,9 +131,9 @@ class Editor:
         return decode(self.autoencoder, features).cpu()
 
     @torch.inference_mode()
-    def read_alone(self, instruction: str) -> TextFeatures:
-        """One instruction as the model reads it, whatever others there are."""
-        text: TextFeatures = self.text_encoder(self.text_encoder.tokenize([instruction]))
+    def read(self, instructions: list[str]) -> TextFeatures:
+        """Instructions as the model reads them, padded to the longest."""
+        text: TextFeatures = self.text_encoder(self.text_encoder.tokenize(instructions))
         return text
 
     def likely_change(
@@ -150,7 +150,7 @@ class Editor:
         Args:
             photograph: (3, h, w) in [-1, 1], what was edited; ``source`` again where that is known decoded alone.
             source, result: (3, h, w) in [-1, 1], decoded.
-            text: the instruction, read by itself (`read_alone`); None where any edit will do.
+            text: the instruction, read by itself; None where any edit will do.
         """
         if self.change_detector is None:
             return None

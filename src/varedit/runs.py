@@ -212,7 +212,7 @@ class EditRun:
     def _words(self) -> list[TextFeatures | None]:
         """The instructions as a change detector reads them, once for all previews; None without a detector."""
         has_detector = self.editor.change_detector is not None
-        return [self.editor.read_alone(each.instruction) if has_detector else None for each in self.requests]
+        return [self.editor.read([each.instruction]) if has_detector else None for each in self.requests]
 
     def _likely(
         self,
@@ -260,9 +260,7 @@ class EditRun:
         if not negatives:
             return text, unconditional
         written = [str(self.requests[index].negative) for index in negatives]
-        return text, unconditional.replaced(
-            negatives, self.editor.text_encoder(self.editor.text_encoder.tokenize(written))
-        )
+        return text, unconditional.replaced(negatives, self.editor.read(written))
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -86,10 +86,8 @@ def _edited(pipeline: VAREditPipeline, scenes: Scenes, numbers: range) -> dict[s
     }
 
 
-@torch.inference_mode()
 def _read(pipeline: VAREditPipeline, instructions: list[str]) -> TextFeatures:
     """The encoded instructions, padded to what the model reads at most."""
-    encoder = pipeline.editor.text_encoder
-    text: TextFeatures = encoder(encoder.tokenize(instructions))
+    text = pipeline.editor.read(instructions)
     room = pipeline.config.transformer.max_text_length - text.features.shape[1]
     return TextFeatures(F.pad(text.features, (0, 0, 0, room)), text.lengths)
