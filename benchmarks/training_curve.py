@@ -1,6 +1,8 @@
 """The validations of a training, with the pairs seen and the hours spent until each: one JSON object a line.
 
-Of several runs, each but the first began with what the one before it had made.
+Of several runs, each but the first began with what the one before it had made; with --after, the first began with what
+a curve that was written before ends with, and that curve comes first. Pairs of which a step saw some pixels alone cost
+time and are not counted.
 
 python benchmarks/training_curve.py runs/first runs/second -o benchmarks/results/mini-editor-training.jsonl
 """
@@ -21,9 +23,13 @@ from varedit.training.recipe import OptimizerSettings, Recipe
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--after", type=Path, help="a curve to go on from")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    lines, spent = [], Spent()
+    lines: list[dict[str, Any]] = []
+    if arguments.after is not None:
+        lines = [json.loads(line) for line in arguments.after.read_text(encoding="utf-8").splitlines()]
+    spent = Spent(lines[-1]["pairs"], 3600 * lines[-1]["hours"]) if lines else Spent()
     for run in arguments.runs:
         recipe = Recipe.read(run / "recipe.toml")
         log = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -55,7 +61,7 @@ def curve(log: list[dict[str, Any]], batch_size: int, spent: Spent) -> Iterator[
         pairs = (entry["step"] - step) * batch_size
         if "items_per_second" in entry:
             spent.seconds += pairs / entry["items_per_second"]
-            spent.pairs += pairs
+            spent.pairs += 0 if "pixels_left" in entry else pairs
             step = entry["step"]
         elif any(name.startswith("validation_") for name in entry):
             yield {"pairs": spent.pairs, "hours": round(spent.seconds / 3600, 3), **entry}

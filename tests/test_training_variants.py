@@ -18,6 +18,7 @@ from varedit.training.recipe import EditorTraining
 from varedit.training.run import RunFolder
 
 EXACT = ("text_dropout = 0.3\n", 'text_dropout = 0.3\nprecision = "float32"\n')
+KINDS = ("weight", "bias")
 FOUR = ("[training.editor]\nsteps = 6\nbatch_size = 2", "[training.editor]\nsteps = 4\nbatch_size = 4")
 
 
@@ -120,31 +121,48 @@ def test_coarse_steps_come_as_often_as_the_recipe_says_and_follow_from_the_step(
     assert 0.24 < sum(drawn) / 600 < 0.36
 
 
-def proposing(share: float) -> list[tuple[str, str]]:
+def proposing(share: float, *, what: str = "proposal") -> list[tuple[str, str]]:
     return [
         ("source_residual = true\n", "source_residual = true\nsource_proposal = true\n"),
-        (EXACT[0], f'text_dropout = 0.0\nprecision = "float32"\nproposal_share = {share}\n'),
+        (EXACT[0], f'text_dropout = 0.0\nprecision = "float32"\n{what}_share = {share}\n'),
     ]
+
+
+def left_over(task: EditorTask, steps: int) -> list[float]:
+    """What is left after each of some steps on one batch; the step has no other number."""
+    optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-2)
+    left = []
+    with closing(task.batches(DataPosition())) as batches:
+        batch = next(batches)
+    for step in range(steps):
+        loss, numbers = task.loss(batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        (only,) = numbers.values()
+        left.append(only)
+    return left
 
 
 def test_what_the_source_proposes_is_learned_in_steps_of_its_own(tmp_path):
     """The colours of half of the pairs are inverted, and nothing else tells which half but the instruction."""
     task = task_of(tmp_path, *proposing(1.0))
-    optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-2)
-    left = []
-    with closing(task.batches(DataPosition())) as batches:
-        batch = next(batches)
-    for step in range(25):
-        loss, numbers = task.loss(batch, step)
-        assert numbers.keys() == {"proposal_left"}
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        left.append(numbers["proposal_left"])
+    left = left_over(task, 25)
     assert left[0] == pytest.approx(1.0, abs=0.05), "it starts near no change"
     assert left[-1] < 0.75
     unused = {name for name, value in task.module.named_parameters() if value.grad is None}
     assert "transformer.head.weight" in unused and "transformer.blocks.0.feed_forward.widen.weight" not in unused
+
+
+def test_the_pixel_network_learns_alone_in_the_cheapest_steps(tmp_path):
+    """The same edit, for which the instruction and single pixels are enough."""
+    task = task_of(tmp_path, *proposing(1.0, what="pixel"))
+    left = left_over(task, 60)
+    assert left[0] == pytest.approx(1.0, abs=0.1), "it starts near no change"
+    assert left[-1] < 0.6
+    used = {name for name, value in task.module.named_parameters() if value.grad is not None}
+    network = "transformer.copy_path.proposal.pixels"
+    assert used == {f"{network}.{layer}.{kind}" for layer in ("told", "first", "second", "change") for kind in KINDS}
 
 
 def test_other_steps_teach_the_proposal_through_the_bits(tmp_path):
@@ -159,9 +177,12 @@ def test_other_steps_teach_the_proposal_through_the_bits(tmp_path):
     assert copy_path.proposal.shift.weight.grad is not None and copy_path.proposal.shift.weight.grad.abs().sum() > 0
 
 
-def test_a_recipe_that_trains_a_proposal_needs_a_model_with_one(tmp_path):
-    with pytest.raises(ConfigError, match="sets proposal_share, but its transformer has no source_proposal"):
-        read_recipe(tmp_path, proposing(0.5)[1])
+@pytest.mark.parametrize("what", ["proposal", "pixel"])
+def test_a_recipe_that_trains_a_proposal_needs_a_model_with_one(tmp_path, what):
+    with pytest.raises(ConfigError, match=f"sets {what}_share, but its transformer has no source_proposal"):
+        read_recipe(tmp_path, proposing(0.5, what=what)[1])
+    with pytest.raises(ConfigError, match=f"{what}_share is 1.5; it is a share of the steps"):
+        read_recipe(tmp_path, *proposing(1.5, what=what))
 
 
 @pytest.mark.parametrize(

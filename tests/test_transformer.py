@@ -385,18 +385,25 @@ def test_what_the_source_proposes_needs_no_target_and_is_the_same_in_all_passes(
     assert_close(stepped, passed, rtol=1e-4, atol=1e-4 * passed.std().item())
 
 
-def test_a_proposal_is_a_gain_on_the_source_a_mixture_of_it_and_a_shift_by_its_last_states():
+def test_a_proposal_is_gain_mixture_and_shift_or_edited_pixels_by_the_sources_last_states():
     editor = tiny_editor(proposing_config())
     text, forced = tiny_text(), true_inputs(editor)
     path = editor.model.copy_path
     assert path is not None and path.proposal is not None
     with outputs_of(editor.model.blocks[-1]) as states:
         proposed = editor.model.propose(forced.source, text, editor.layout)
-    scale, shift = path.proposal.modulation(F.silu(editor.model.read_text(text).pooled)).chunk(2, dim=-1)
+    pooled = editor.model.read_text(text).pooled
+    scale, shift = path.proposal.modulation(F.silu(pooled)).chunk(2, dim=-1)
     h = F.layer_norm(states[0], (24,)) * (1 + scale[:, None]) + shift[:, None]
     views = torch.einsum("bsc,wc->bsw", forced.source, path.proposal.view.weight)
     mixed = torch.einsum("bsw,bsw,cw->bsc", path.proposal.weigh(h), views, path.proposal.mix.weight)
-    expected = path.proposal.gain(h) * forced.source + mixed + 1.3 * path.proposal.shift(h)
+    mapped = path.proposal.gain(h) * forced.source + mixed + 1.3 * path.proposal.shift(h)
+    asked = path.proposal.trust_asked(F.layer_norm(pooled, (24,)))
+    trust, edited = (
+        torch.sigmoid(path.proposal.trust(h) + asked[:, None]),
+        path.proposal.pixels(h, pooled, forced.source),
+    )
+    expected = trust * edited + (1 - trust) * mapped
     assert_close(proposed, expected, rtol=1e-4, atol=1e-4)
 
 

@@ -20,6 +20,7 @@ from varedit.memory import GUIDANCE_BRANCHES, source_tokens
 from varedit.scales import Grid, ScaleSchedule, Template
 from varedit.t5 import T5Config
 from varedit.transformer.copy_path import PLACE_WAVES
+from varedit.transformer.pixel_network import COLOUR_FEATURES, HIDDEN, PAINTED, SQUARE
 
 FLOAT32_BYTES = 4
 
@@ -119,9 +120,13 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
     places = 0
     if transformer.source_proposal:  # of each of the finest tokens; where all lie, once for all items
         places = 2 * source * 4 * len(PLACE_WAVES) * width
-        proposal_weights = width * (4 * transformer.token_bits + width)  # gain, shift, view, mix, and what weighs
-        reading += 2 * schedule.lengths[-1] * proposal_weights + 4 * width**2
-        float32_weights += proposal_weights + 2 * width**2
+        proposal_weights = width * (4 * transformer.token_bits + width + 1)  # gain, shift, view, mix, weigh, trust
+        # The pixel network: looks and codes, paints, is told, and has its layers for each pixel.
+        proposal_weights += SQUARE**2 * (6 * transformer.token_bits + PAINTED * width) + 4 * HIDDEN * width
+        pixel_weights = HIDDEN * (COLOUR_FEATURES + 2 + PAINTED + HIDDEN + 3)
+        reading += 2 * schedule.lengths[-1] * (proposal_weights + SQUARE**2 * pixel_weights)
+        reading += 4 * width**2 + (8 * HIDDEN + 2) * width
+        float32_weights += proposal_weights + pixel_weights + 2 * width**2 + (4 * HIDDEN + 1) * width
     return StageCost(
         flops=items * transformer.depth * block,
         float32_flops=items * (reading + 2 * source * transformer.token_bits * width) + places,

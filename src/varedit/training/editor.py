@@ -19,7 +19,7 @@ from varedit.quantizer import latents_to_tokens
 from varedit.scales import Template
 from varedit.training.batches import Batches, DataPosition, PairSource, StepBatch, pair_batch, training_batches
 from varedit.training.editor_validation import VALIDATION_PAIRS, EditorValidation, accuracies
-from varedit.training.initialisation import check_initial, initial_autoencoder, initial_parts
+from varedit.training.initialisation import check_initial, initial_autoencoder, initial_parts, start_copy_path
 from varedit.training.loop import Metrics, OnStep, Trained, train
 from varedit.training.lora import add_adapters, save_adapters
 from varedit.training.objective import bit_loss, editor_loss, proposal_loss, token_weights
@@ -32,6 +32,8 @@ from varedit.transformer.reference import source_tokens
 
 COARSE_SEED = 5  # added to the recipe's seed for the draw of coarse steps
 PROPOSAL_SEED = 7  # the same for steps of the proposal alone
+PIXEL_SEED = 11  # and for those of its pixel network
+PIXELS = 256  # of each picture that a step of the pixel network looks at
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class EditorTask:
         self.parts = initial_parts(recipe, data.words)
         copy_path = self.parts.transformer.copy_path
         if copy_path is not None and self.settings.initial_kind == "scratch":
-            copy_path.spread.copy_(self.autoencoder.encode(held_out.sources).std())
+            start_copy_path(copy_path, self.autoencoder, held_out.sources, recipe.editor.merge)
         if self.settings.lora is not None:
             add_adapters(self.parts.transformer, self.settings.lora)
         self.validation = EditorValidation(recipe.editor, self.autoencoder, held_out, run)
@@ -112,6 +114,8 @@ class EditorTask:
         device = batch.sources.device
         frame = self.frame(batch.template)
         flips, dropped = self._drawn(batch, frame, step, device)
+        if self._falls(step, PIXEL_SEED, self.settings.pixel_share):
+            return self._pixel_loss(batch, step, dropped)
         with torch.no_grad():
             source, target = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
         if self._falls(step, PROPOSAL_SEED, self.settings.proposal_share):
@@ -145,6 +149,17 @@ class EditorTask:
         assert copy_path is not None, "a model with a proposal has a copy path"
         loss, still = (proposal_loss(each, difference, copy_path.spread) for each in (proposed, 0 * difference))
         return loss, {"proposal_left": loss.item() / still.item()}
+
+    def _pixel_loss(self, batch: StepBatch, step: int, dropped: Tensor) -> tuple[Tensor, Metrics]:
+        """The distance of some pixels, edited by the pixel network as the instruction alone tells it."""
+        copy_path = self.parts.transformer.copy_path
+        assert copy_path is not None and copy_path.proposal is not None, "the recipe was checked"
+        generator = step_generator(self.recipe.seed + PIXEL_SEED, step)
+        chosen = torch.randint(batch.sources[0, 0].numel(), (PIXELS,), generator=generator).to(dropped.device)
+        before, after = (each.flatten(2)[..., chosen].transpose(1, 2) for each in (batch.sources, batch.targets))
+        edited = copy_path.proposal.pixels.edited(before, self.parts.pooled_text(batch.instructions, dropped))
+        loss, still = (proposal_loss(each, after, torch.ones_like(copy_path.spread)) for each in (edited, before))
+        return loss, {"pixels_left": loss.item() / still.item()}
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")

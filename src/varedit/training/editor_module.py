@@ -82,6 +82,12 @@ class EditorParts:
         """What source tokens (B, S, token bits) propose: (B, S, token bits) float32."""
         return self.transformer.propose(source, self._text(instructions, dropped), layout)
 
+    @torch.no_grad()
+    def pooled_text(self, instructions: list[str], dropped: Tensor) -> Tensor:
+        """Instructions as the transformer pools them, (B, D)."""
+        pooled: Tensor = self.transformer.read_text(self._text(instructions, dropped)).pooled
+        return pooled
+
     def _text(self, instructions: list[str], dropped: Tensor | None) -> TextFeatures:
         with nullcontext() if self.module.text_encoder is not None else torch.no_grad():
             text: TextFeatures = self.text_encoder(self.text_encoder.tokenize(instructions))

@@ -8,23 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import load_config, load_weights
 from varedit.conversion import transformer_part
 from varedit.errors import ConfigError, InputMissing, UsageError
+from varedit.quantizer import latents_to_tokens
 from varedit.text import TextEncoder
 from varedit.training.editor_module import EditorParts
 from varedit.training.recipe import Recipe
 from varedit.training.t5 import published_text_encoder
 from varedit.training.words import word_text_encoder
 from varedit.transformer.block import Block
+from varedit.transformer.copy_path import CopyPath
 from varedit.transformer.model import VAREditTransformer
+from varedit.transformer.pixel_network import COLOUR_FEATURES, SQUARE, PixelNetwork
 
 HEAD_SHARE = 0.02  # of the head's weights, so that training starts near even odds
 OFFSET_SHARE = 1e-3  # of the blocks' own scales and shifts
 NULL_TEXT_SPREAD = 1.2  # of the unconditional text, over the square root of its channels
+
+# Layers of the copy path that begin by saying nearly nothing.
+QUIET = ("shift", "gain", "mix", "change", "told_here")
 
 # What an editor may be trained on with: neither changes which weights there are.
 _FREE = {"reference", "rotary_layout"}
@@ -105,6 +112,38 @@ def _text_encoder(recipe: Recipe, words: Iterable[str]) -> TextEncoder:
     return word_text_encoder(words, recipe.text_encoder, length)
 
 
+@torch.no_grad()
+def start_copy_path(copy_path: CopyPath, autoencoder: Autoencoder, pictures: Tensor, merge: int) -> None:
+    """What a copy path takes from the autoencoder: the spread of its features, and how they and pixels belong together.
+
+    The latter are the maps of least squares between tokens and their squares of pixels, both ways.
+
+    Args:
+        pictures: (B, 3, h, w) in [-1, 1].
+        merge: latents per token and axis.
+    """
+    features = autoencoder.encode(pictures)
+    copy_path.spread.copy_(features.std())
+    if copy_path.proposal is None:
+        return
+    network, side = copy_path.proposal.pixels, SQUARE // merge
+    pixels = F.interpolate(pictures, size=[side * length for length in features.shape[2:]], mode="area")
+    tokens = latents_to_tokens(features, merge).flatten(0, 1)
+    squares = F.pixel_unshuffle(pixels, SQUARE).flatten(2).transpose(1, 2).flatten(0, 1)
+    mean_token, mean_square = tokens.mean(dim=0), squares.mean(dim=0)
+    look = _least_squares(tokens - mean_token, squares - mean_square)
+    network.look.weight.copy_(look.T)
+    network.look.bias.copy_(mean_square - mean_token @ look)
+    network.code.weight.copy_(_least_squares(squares - mean_square, tokens - mean_token).T)
+
+
+def _least_squares(given: Tensor, wanted: Tensor) -> Tensor:
+    """The smallest matrix that makes (n, k) of (n, j) best, (j, k); some of j may follow from others."""
+    given, wanted = given.double(), wanted.double()
+    found: Tensor = torch.linalg.pinv(given.T @ given, hermitian=True, rtol=1e-9) @ (given.T @ wanted)
+    return found.float()
+
+
 def take_from_file(module: nn.Module) -> None:
     """Give weights memory of their own: those that are read from a file may be views of it, which cannot be changed."""
     for value in (*module.parameters(), *module.buffers()):
@@ -147,8 +186,12 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
     transformer.null_text.normal_(std=null_spread, generator=generator)
     transformer.head.weight.mul_(HEAD_SHARE)
     for name, module in transformer.named_modules():
-        if isinstance(module, nn.Linear) and name.startswith("copy_path.") and name.endswith(("shift", "gain", "mix")):
+        if isinstance(module, nn.Linear) and name.startswith("copy_path.") and name.endswith(QUIET):
             module.weight.mul_(HEAD_SHARE)
+        if isinstance(module, PixelNetwork):
+            for layer in (module.first, module.second):  # far fewer inputs than the model is wide
+                layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
+            module.first.weight[:, COLOUR_FEATURES:] = 0  # pixels are colours at first, as in steps of their own
     for block in transformer.blocks:
         assert isinstance(block, Block)
         for last in (block.attention.project, block.cross_attention.project, block.feed_forward.narrow):

@@ -124,6 +124,7 @@ class EditorTraining(OptimizerSettings):
     coarse_share: float = 0.0  # of the steps that train the coarsest scales alone, which cost less and decide the edit
     coarse_scales: int | None = None  # how many these are
     proposal_share: float = 0.0  # of the steps that train the source's proposal alone (`source_proposal`)
+    pixel_share: float = 0.0  # of the steps that train the proposal's pixel network alone, the cheapest
     initial_kind: Literal["scratch", "infinity", "editor"] = "scratch"  # what the first weights are, see `initial`
     initial: str | None = None  # an Infinity checkpoint (file or sharded folder), or the folder of an editor
     initial_gain: float = 1.0  # of the residual branches from scratch, see `initialisation`
@@ -143,8 +144,9 @@ class EditorTraining(OptimizerSettings):
                 f"coarse_share is {self.coarse_share} and coarse_scales is {self.coarse_scales}: give both, the share "
                 "at most 1, or neither"
             )
-        if self.proposal_share > 1.0:
-            raise ConfigError(f"proposal_share is {self.proposal_share}; it is a share of the steps, at most 1")
+        for name in ("proposal_share", "pixel_share"):
+            if getattr(self, name) > 1.0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it is a share of the steps, at most 1")
         if self.initial is not None and not isinstance(self.initial, str):
             raise ConfigError(f"initial must be a path, not {self.initial!r}")
         if self.lora is not None and self.initial_kind != "editor":
@@ -152,8 +154,8 @@ class EditorTraining(OptimizerSettings):
 
     @property
     def some_rest(self) -> bool:
-        """The target's own weights rest while the source's proposal is trained."""
-        return self.proposal_share > 0
+        """The target's own weights rest while the source's proposal is trained, and most others while pixels are."""
+        return self.proposal_share > 0 or self.pixel_share > 0
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -194,9 +196,12 @@ class DataSettings(ConfigSection):
     pictures: str | None = None  # folder of a data set's pictures, where they lie apart
     split: str | None = None  # of a data set that has several
     weight: float = 1.0  # how often a step takes its batch from here, relative to the other sources
+    shares: dict[str, float] | None = None  # of the families of training scenes; None: `data.scenes.TRAINING_SHARES`
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.shares is not None and self.kind != "scenes":
+            raise ConfigError(f'a source of kind "{self.kind}" takes no shares: only scenes have families')
         if (self.path is None) != (self.kind == "scenes"):
             raise ConfigError(f'a source of kind "{self.kind}" {"needs a" if self.path is None else "takes no"} path')
         if self.weight == 0:
@@ -255,8 +260,9 @@ class Recipe:
             )
         except KeyError as error:
             raise ConfigError(f"{path} lacks the section or value {error}") from error
-        if recipe.editor_training.proposal_share and not recipe.editor.transformer.source_proposal:
-            raise ConfigError(f"{path} sets proposal_share, but its transformer has no source_proposal")
+        for name in ("proposal_share", "pixel_share"):
+            if getattr(recipe.editor_training, name) and not recipe.editor.transformer.source_proposal:
+                raise ConfigError(f"{path} sets {name}, but its transformer has no source_proposal")
         unknown = set(recipe.template_weights) - {template.name for template in recipe.editor.templates.templates}
         if unknown:
             raise ConfigError(f"{path} weights templates that the schedule does not have: {', '.join(sorted(unknown))}")

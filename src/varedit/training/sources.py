@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
+from varedit.data.scene import Family
 from varedit.data.scenes import Scenes, held_out_scenes
 from varedit.data.vocabulary import vocabulary
 from varedit.training.batches import PairSource
@@ -18,7 +20,8 @@ def editing_data(recipe: Recipe, material: Path) -> EditingData:
     Training scenes are made of training photographs, those for validation of photographs kept apart. Records for
     training are opened where the batches are made.
 
-    Raises: InputMissing where material or a data set is missing; UsageError where a data set is of no known kind.
+    Raises: InputMissing where material or a data set is missing; UsageError where a data set is of no known kind, or
+    shares of scenes are not shares.
     """
     size = recipe.editor.picture_size(recipe.editor.templates.square.schedule)
     validation: PairSource = (
@@ -27,9 +30,10 @@ def editing_data(recipe: Recipe, material: Path) -> EditingData:
         else RecordPairs(dataset(recipe.validation))
     )
     train: PairSource = validation  # never asked where all training data are from outside
-    if any(each.kind == "scenes" for each in recipe.data):
-        train = Scenes(material, split="train", size_hw=size, seed=recipe.seed)
     for each in recipe.data:
-        if each.kind != "scenes":
+        if each.kind == "scenes":
+            shares = cast("dict[Family, float] | None", each.shares)  # checked by the scenes
+            train = Scenes(material, split="train", size_hw=size, seed=recipe.seed, shares=shares)
+        else:
             dataset(each)  # to find out now what is missing
     return EditingData(train, validation, vocabulary())

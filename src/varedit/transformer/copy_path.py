@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from varedit.config import TransformerConfig
 from varedit.scales import Grid
 from varedit.transformer.block import modulated_norm
+from varedit.transformer.pixel_network import PixelNetwork
 
 COPY_SCALE = 4.0  # initial weight of the copy path, in logits
 COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
@@ -76,6 +77,9 @@ class SourceProposal(nn.Module):
     needs no target, so it can be trained without one, at a quarter of the tokens; target tokens then begin with what
     remains to be said.
 
+    What a map of features cannot tell, since it depends on single pixels, a small network tells (`pixel_network`), and
+    instruction and state decide for each token which of the two to trust.
+
     Rotary positions tell tokens only where they stand to each other, and the source sees nothing but itself, so it is
     told where in the picture each of its tokens lies; "the left half" means nothing to it otherwise.
     """
@@ -89,6 +93,9 @@ class SourceProposal(nn.Module):
         self.view = nn.Linear(config.token_bits, config.width, bias=False)
         self.weigh = nn.Linear(config.width, config.width)
         self.mix = nn.Linear(config.width, config.token_bits, bias=False)
+        self.pixels = PixelNetwork(config)
+        self.trust = nn.Linear(config.width, 1)
+        self.trust_asked = nn.Linear(config.width, 1, bias=False)
         self.place = nn.Linear(4 * len(PLACE_WAVES), config.width, bias=False)
 
     def places(self, grids: Sequence[Grid]) -> Tensor:
@@ -108,8 +115,11 @@ class SourceProposal(nn.Module):
         """
         scale, shift = self.modulation(F.silu(pooled)).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
         h = modulated_norm(states, scale, shift, self.eps)
-        mixed = self.mix(self.weigh(h) * self.view(source)).float()
-        difference: Tensor = self.shift(h).float() * spread + self.gain(h).float() * source + mixed
+        mixed = self.mix(self.weigh(h) * self.view(source))
+        mapped = self.shift(h).float() * spread + (self.gain(h) * source + mixed).float()
+        asked = F.layer_norm(pooled, pooled.shape[-1:], eps=self.eps).unsqueeze(1)
+        trust = (self.trust(h) + self.trust_asked(asked)).float().sigmoid()
+        difference = torch.lerp(mapped, self.pixels(h, pooled, source).float(), trust)
         return difference
 
 
