@@ -7,10 +7,11 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from tests.tiny import random
 from varedit.autoencoder import Autoencoder
 from varedit.config import AutoencoderConfig
 from varedit.errors import UsageError
-from varedit.training.muon import Muon, orthogonalised
+from varedit.training.muon import COEFFICIENTS, STEPS, Muon, orthogonalised
 from varedit.training.optimizer import optimizer_of
 from varedit.training.recipe import OptimizerSettings
 
@@ -25,6 +26,19 @@ def test_an_orthogonalised_matrix_keeps_its_singular_vectors_and_levels_its_sing
     result = u.T @ orthogonalised(u @ torch.diag(values) @ vt) @ vt.T
     assert ((result.diagonal() > 0.65) & (result.diagonal() < 1.25)).all()
     assert (result - torch.diag(result.diagonal())).abs().max() < 0.06  # bfloat16 has 8 bits
+
+
+@pytest.mark.parametrize(("capability", "is_exact"), [("DEFAULT", True), ("AVX2", True), ("AVX512", False)])
+def test_only_processors_that_are_fast_at_it_orthogonalise_in_bfloat16(monkeypatch, capability, is_exact):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    matrix = random(5, 9, seed=4)
+    a, b, c = COEFFICIENTS
+    x = matrix.double() / matrix.double().norm()
+    for _ in range(STEPS):
+        x = a * x + (b * x @ x.T + c * x @ x.T @ x @ x.T) @ x
+    found = orthogonalised(matrix)
+    assert found.dtype == torch.float32
+    assert ((found - x).abs().max() < 1e-4) == is_exact
 
 
 def test_a_kernel_moves_by_the_orthogonalised_nesterov_momentum():

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.materials import write_material
 from tests.training_toys import DATA, Negatives, read_recipe, toy_autoencoder
 from varedit.data.mixture import Mixture, WeightedSource
 from varedit.data.records import Candidate, EditRecord, EncodedRecord, Share, Skipped
+from varedit.data.scenes import Scenes
 from varedit.data.shards import ShardSettings, ShardWriter
 from varedit.errors import ConfigError, InputMissing, UsageError
 from varedit.training.batches import DataPosition, StepBatch, training_batches
@@ -200,6 +202,12 @@ def test_records_for_validation_are_read_by_number(editor):
         ('kind = "webdatasets"\npath = "."', UsageError, "'webdatasets' is no kind of data set"),
         ('kind = "webdataset"\npath = "nowhere"', InputMissing, "nowhere does not exist"),
         ("kindness = 1", ConfigError, "kindness"),
+        (
+            'kind = "webdataset"\npath = "."\nshares = { colour = 1.0 }',
+            ConfigError,
+            "takes no shares: only scenes",
+        ),
+        ("shares = { colour = 1.0 }", UsageError, "give adjustment, colour, object one each"),
     ],
 )
 def test_a_source_that_cannot_be_is_one_sentence_before_any_step(tmp_path, shards, table, error, words):
@@ -207,6 +215,15 @@ def test_a_source_that_cannot_be_is_one_sentence_before_any_step(tmp_path, shard
     changed = f"text_dropout = 0.3\n\n{validation}\n[[training.data]]\n{table}\n"
     with pytest.raises(error, match=words):
         editing_data(read_recipe(tmp_path, ("text_dropout = 0.3\n", changed)), tmp_path / "no-material")
+
+
+def test_a_recipe_says_how_often_each_family_of_scenes_comes(tmp_path, shards):
+    validation = f'[training.validation]\nkind = "webdataset"\npath = "{shards}"\n'
+    shares = "[[training.data]]\nshares = { adjustment = 0.0, colour = 1.0, object = 0.0 }\n"
+    recipe = read_recipe(tmp_path, ("text_dropout = 0.3\n", f"text_dropout = 0.3\n\n{validation}\n{shares}"))
+    scenes = editing_data(recipe, write_material(tmp_path / "material")).train
+    assert isinstance(scenes, Scenes)
+    assert {scenes.scene(index).family for index in range(12)} == {"colour"}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
