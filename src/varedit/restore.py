@@ -42,7 +42,6 @@ class RestoreSettings:
     grain: float = 1 / 64  # radius over which differences are averaged before they are judged, and of the seams
     reach: float = 1 / 16  # radius within which structure speaks for or against keeping the photograph's detail
     window: float = 1 / 20  # radius of the local colour maps: 6 of 128 in the spec
-    mixing: float = 1.5  # most of one channel in another that a map of the whole picture has; sepia has 0.8
     ridge: float = 1e-5  # of a global map, towards identity; 1e-3 leaves a tenth of the colour in a greyscale edit
     local_ridge: float = 0.05  # of a local map, towards zero: the variance below which its slopes are not trusted
     shrinkage: float = 0.5  # share of the noise energy that a local map must exceed before it is believed at all
@@ -237,13 +236,9 @@ def _table_belief(
 def _picture_map(source: Array, result: Array, settings: RestoreSettings) -> Array:
     """The colour map of most of the picture; IDENTITY itself unless another one is clearly better and does something.
 
-    A robust fit follows the majority: an edit of one object leaves it at identity, "black and white" does not. Where
-    one colour of few is kept ("keep only the red"), differences of channels may tell it from the others and fit well,
-    but no adjustment mixes channels so much, and all other colours would turn into strange ones.
+    A robust fit follows the majority: an edit of one object leaves it at identity, "black and white" does not.
     """
     fitted = robust_map(source, result, np.ones(source.shape[1:], np.float32), settings.ridge)
-    if np.abs(fitted[:, :3][~np.eye(3, dtype=bool)]).max() > settings.mixing:
-        return IDENTITY
     mapped = mapped_colours(fitted, source)
     unchanged, explained = (float(np.median(energy_of(result - each))) for each in (source, mapped))
     is_better = unchanged - explained > 0.15 * explained  # a model's general loss of contrast gains less than that
