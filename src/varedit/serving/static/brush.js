@@ -117,12 +117,15 @@ function layer(width, height) {
   const drawn = Object.assign(document.createElement("canvas"), { width, height });
   const context = drawn.getContext("2d"), scale = width / picture.width;
   context.lineCap = context.lineJoin = "round";
-  context.strokeStyle = TINT;
+  context.strokeStyle = context.fillStyle = TINT;
   for (const { points, width: broad, isErasing } of strokes) {
     context.globalCompositeOperation = isErasing ? "destination-out" : "source-over";
     context.lineWidth = broad * scale;
     context.beginPath();
-    for (const [x, y] of [points[0], ...points]) context.lineTo(x * scale, y * scale); // a lone point is a dot
+    context.arc(points[0][0] * scale, points[0][1] * scale, context.lineWidth / 2, 0, 2 * Math.PI);
+    context.fill(); // a lone point is a dot, and a line of no length is none
+    context.beginPath();
+    for (const [x, y] of points) context.lineTo(x * scale, y * scale);
     context.stroke();
   }
   return drawn;
