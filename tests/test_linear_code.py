@@ -17,8 +17,9 @@ SQUARE = 4  # pixels; a square has 48 numbers
 GRIDS = ScaleSchedule(((1, 1), (3, 5), (3, 5), (3, 5)))
 
 
-def started(channels: int, pixels: torch.Tensor, seed: int = 0) -> tuple[Autoencoder, MultiScaleQuantizer]:
-    config = AutoencoderConfig(
+def linear_config(channels: int) -> AutoencoderConfig:
+    """Squares of 4 pixels, and a linear path beside small convolutions."""
+    return AutoencoderConfig(
         latent_channels=channels,
         base_channels=6,
         channel_multipliers=(1, 2),
@@ -28,6 +29,10 @@ def started(channels: int, pixels: torch.Tensor, seed: int = 0) -> tuple[Autoenc
         linear_path=True,
         step_sizes=(1.0, 1.0, 0.5, 0.25),
     )
+
+
+def started(channels: int, pixels: torch.Tensor, seed: int = 0) -> tuple[Autoencoder, MultiScaleQuantizer]:
+    config = linear_config(channels)
     autoencoder = Autoencoder(config).eval()
     quantizer = MultiScaleQuantizer(GRIDS, channels, config.step_sizes)
     start_as_linear_code(autoencoder, pixels, quantizer, torch.Generator().manual_seed(seed))

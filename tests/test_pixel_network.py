@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.testing import assert_close
 
+from tests.test_linear_code import linear_config
 from tests.tiny import random, randomize, tiny_config
 from varedit.autoencoder import Autoencoder
-from varedit.config import AutoencoderConfig
 from varedit.quantizer import latents_to_tokens
 from varedit.training.initialisation import start_copy_path
 from varedit.transformer.copy_path import CopyPath
@@ -130,16 +130,7 @@ def test_what_is_painted_comes_after_the_place(network):
 
 def lossless_autoencoder() -> Autoencoder:
     """Encodes squares of 4 pixels as 48 numbers, turned by a random rotation, and does nothing else."""
-    config = AutoencoderConfig(
-        latent_channels=48,
-        base_channels=6,
-        channel_multipliers=(1, 2),
-        res_blocks_per_level=1,
-        stem_patch=2,
-        norm="pixel",
-        linear_path=True,
-    )
-    autoencoder = Autoencoder(config).eval().requires_grad_(False)
+    autoencoder = Autoencoder(linear_config(48)).eval().requires_grad_(False)
     encoder = autoencoder.encoder
     assert encoder.linear is not None and encoder.linear.bias is not None and encoder.conv_out.bias is not None
     encoder.conv_out.weight.zero_(), encoder.conv_out.bias.zero_()

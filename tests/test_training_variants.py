@@ -128,26 +128,26 @@ def proposing(share: float, *, what: str = "proposal") -> list[tuple[str, str]]:
     ]
 
 
-def left_over(task: EditorTask, steps: int) -> list[float]:
-    """What is left after each of some steps on one batch; the step has no other number."""
+def left_over(task: EditorTask, steps: int, name: str) -> list[float]:
+    """What is left after each of some steps on one batch, by the one number of the step."""
     optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-2)
     left = []
     with closing(task.batches(DataPosition())) as batches:
         batch = next(batches)
     for step in range(steps):
         loss, numbers = task.loss(batch, step)
+        assert numbers.keys() == {name}
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        (only,) = numbers.values()
-        left.append(only)
+        left.append(numbers[name])
     return left
 
 
 def test_what_the_source_proposes_is_learned_in_steps_of_its_own(tmp_path):
     """The colours of half of the pairs are inverted, and nothing else tells which half but the instruction."""
     task = task_of(tmp_path, *proposing(1.0))
-    left = left_over(task, 25)
+    left = left_over(task, 25, "proposal_left")
     assert left[0] == pytest.approx(1.0, abs=0.05), "it starts near no change"
     assert left[-1] < 0.75
     unused = {name for name, value in task.module.named_parameters() if value.grad is None}
@@ -157,7 +157,7 @@ def test_what_the_source_proposes_is_learned_in_steps_of_its_own(tmp_path):
 def test_the_pixel_network_learns_alone_in_the_cheapest_steps(tmp_path):
     """The same edit, for which the instruction and single pixels are enough."""
     task = task_of(tmp_path, *proposing(1.0, what="pixel"))
-    left = left_over(task, 60)
+    left = left_over(task, 60, "pixels_left")
     assert left[0] == pytest.approx(1.0, abs=0.1), "it starts near no change"
     assert left[-1] < 0.6
     used = {name for name, value in task.module.named_parameters() if value.grad is not None}
