@@ -78,7 +78,7 @@ def _scene_pictures(
 ) -> Iterator[Sequence[np.ndarray]]:
     """Sources and targets of the first ``count`` scenes, in batches (B, H, W, 3) uint8."""
     for start in range(0, arguments.count, BATCH // 2):
-        sources, _, targets = scenes.batch(range(start, min(start + BATCH // 2, arguments.count)), size_hw)
+        sources, _, targets, _ = scenes.batch(range(start, min(start + BATCH // 2, arguments.count)), size_hw)
         yield [*sources, *targets]
 
 

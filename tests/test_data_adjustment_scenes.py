@@ -132,6 +132,17 @@ def test_all_kinds_are_drawn_alike_often_and_tints_together_as_one() -> None:
     assert all(0.85 < count / 1000 < 1.15 for count in by_kind.values())
 
 
+def test_repeated_kinds_are_drawn_as_much_more_often(crops: PhotographCrops) -> None:
+    scenes = AdjustmentScenes(
+        crops, phrasing="train", nothing_share=0.0, pair_share=0.0, repeated=("pixelate", "pixelate", "blur")
+    )
+    categories = Counter(scenes.scene(np.random.default_rng(index), SIZE).category for index in range(1500))
+    whole = 1500 - categories["local"]
+    assert categories["pixelate"] / whole == pytest.approx(3 / 20, abs=0.04)
+    assert categories["blur"] / whole == pytest.approx(2 / 20, abs=0.03)
+    assert categories["sepia"] / whole == pytest.approx(1 / 20, abs=0.025)
+
+
 def test_nothing_local_and_pairs_have_their_shares(crops: PhotographCrops) -> None:
     categories = Counter(scene.category for scene in drawn(crops, 1000, nothing=0.06))
     assert categories["nothing"] / 1000 == pytest.approx(0.06, abs=0.02)

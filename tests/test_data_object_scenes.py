@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,6 +21,7 @@ from varedit.data.places import CELLS, Region
 from varedit.data.scene import Scene
 from varedit.data.shapes import PAINT_NAMES, PAINTS, SHAPES, PaintName
 from varedit.data.things import SHAPES_OF, DrawnShape
+from varedit.transformer.collage import Layers, composed
 
 SIZE = (48, 60)  # pixels; sizes of things are shares of 48
 FAINTEST = 1  # levels: what is left of a colour in a pixel that an outline covers, or spares, too little to be seen
@@ -39,6 +41,39 @@ def alone(grey: PhotographCrops) -> list[Scene]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(object_scenes, "NUM_THINGS", (1,))
         return drawn(grey, 330)
+
+
+def test_the_truth_tells_the_thing_and_where_it_is_shown_once_more(alone):
+    """What the layers of the truth make of a scene is its target, but for the edges of things, which are resampled."""
+    for kind in ("move", "bigger", "smaller"):
+        left = []
+        for scene in of_kind(alone, kind):
+            assert scene.thing is not None and scene.placement is not None
+            background = np.broadcast_to(background_of(scene), scene.source.shape)
+            assert ((scene.thing > 0) == covered(scene.source, background)).mean() > 0.995
+            made = collage_of(scene, background)
+            error, change = (np.abs(each.astype(float) - scene.target).mean() for each in (made, scene.source))
+            left.append(error / change)
+        assert max(left) < 0.7 and np.mean(left) < 0.35, kind
+
+
+def collage_of(scene: Scene, background: Picture) -> Picture:
+    """The scene's thing pasted where the truth says, onto its background."""
+    assert scene.thing is not None and scene.placement is not None
+    pictures = [torch.from_numpy(each.copy()).permute(2, 0, 1)[None].float() for each in (scene.source, background)]
+    thing = torch.from_numpy(np.where(scene.thing > 127, 9.0, -9.0)).float()[None, None]
+    taken, copied, log_scale, moved, x, y = scene.placement_numbers
+    placement = torch.tensor([[18 * taken - 9, 18 * copied - 9, log_scale, 18 * moved - 9, x, y]])
+    made = composed(pictures[0], pictures[1], Layers(torch.full_like(thing, 9.0), thing, placement))
+    picture: Picture = made[0].permute(1, 2, 0).round().byte().numpy()
+    return picture
+
+
+def test_other_edits_show_nothing_once_more(alone):
+    for kind in ("add", "background", "remove", "replace", "recolour"):
+        for scene in of_kind(alone, kind):
+            assert scene.placement is None and scene.is_taken == (kind == "remove")
+            assert (scene.thing is None) == (kind in ("add", "background"))
 
 
 def drawn(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import get_args
@@ -49,7 +50,7 @@ def test_a_scene_follows_from_seed_and_index(material: Path, split: SceneSplit) 
 
 def test_a_batch_is_its_scenes_stacked(material: Path) -> None:
     scenes = scenes_of(material)
-    sources, instructions, targets = scenes.batch([4, 9, 4], (10, 14))
+    sources, instructions, targets, _ = scenes.batch([4, 9, 4], (10, 14))
     assert sources.shape == targets.shape == (3, 10, 14, 3)
     for position, index in enumerate([4, 9, 4]):
         scene = scenes.scene(index, size_hw=(10, 14))
@@ -57,6 +58,22 @@ def test_a_batch_is_its_scenes_stacked(material: Path) -> None:
         assert_array_equal(sources[position], scene.source)
         assert_array_equal(targets[position], scene.target)
     assert scenes.batch([0]).sources.shape == (1, *SIZE, 3)
+
+
+def test_a_batch_tells_the_layers_of_its_scenes(material: Path) -> None:
+    scenes = scenes_of(material)
+    layers = scenes.batch(range(60)).layers
+    assert layers is not None
+    for index in range(60):
+        scene = scenes.scene(index)
+        assert_array_equal(layers.changed[index], scene.mask)
+        assert_array_equal(layers.things[index], 0 if scene.thing is None else scene.thing)
+        taken, copied, log_scale, moved, *_ = layers.placements[index]
+        assert taken == (scene.category in ("remove", "move", "bigger", "smaller"))
+        assert copied == (scene.category in ("move", "bigger", "smaller"))
+        assert moved == (scene.category == "move")
+        assert math.exp(log_scale) == pytest.approx({"bigger": 1.5, "smaller": 0.6}.get(scene.category, 1.0))
+    assert layers.placements[:, 0].any() and layers.things.any(axis=(1, 2)).any()
 
 
 @pytest.mark.parametrize("split", SPLITS)

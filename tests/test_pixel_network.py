@@ -44,7 +44,7 @@ def without_place(network: PixelNetwork) -> None:
 
 
 def inputs() -> tuple[Tensor, Tensor, Tensor]:
-    """States, pooled text and source tokens."""
+    """States, the instruction and source tokens."""
     return random(2, 6, 24, seed=1), random(2, 24, seed=2), random(2, 6, tiny_config().token_bits, seed=4)
 
 
@@ -68,28 +68,28 @@ def test_grey_has_no_hue_and_no_slope_that_is_not_finite():
 
 def test_tokens_are_edited_as_their_pixels_are(network):
     without_place(network)
-    h, pooled, source = inputs()
+    h, asked, source = inputs()
     colours = colours_of(network, source)
-    edited = network.edited(colours.flatten(1, 2), pooled).unflatten(1, colours.shape[1:3])
+    edited = network.edited(colours.flatten(1, 2), asked).unflatten(1, colours.shape[1:3])
     expected = network.code((edited - colours).transpose(-1, -2).flatten(-2))
-    assert_close(network(h, pooled, source), expected, rtol=1e-4, atol=1e-4)
+    assert_close(network(h, asked, source), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_every_pixel_is_edited_by_itself_and_as_the_text_tells(network):
-    colours, pooled = random(2, 9, 3, seed=5), inputs()[1]
-    edited = network.edited(colours, pooled)
+    colours, asked = random(2, 9, 3, seed=5), inputs()[1]
+    edited = network.edited(colours, asked)
     others = colours.clone()
     others[:, :8] = random(2, 8, 3, seed=6)
-    assert torch.equal(network.edited(others, pooled)[:, 8], edited[:, 8])
-    assert (network.edited(colours, pooled.flip(0)) - edited).abs().min() > 0
+    assert torch.equal(network.edited(others, asked)[:, 8], edited[:, 8])
+    assert (network.edited(colours, asked.flip(0)) - edited).abs().min() > 0
 
 
 def change_states(network: PixelNetwork, h: Tensor) -> Tensor:
     """Which tokens' additions change with the state of token 2."""
-    _, pooled, source = inputs()
+    _, asked, source = inputs()
     other = h.clone()
     other[:, 2] = random(2, 24, seed=7)
-    moved: Tensor = network(other, pooled, source) - network(h, pooled, source)
+    moved: Tensor = network(other, asked, source) - network(h, asked, source)
     return moved.abs().amax(dim=(0, 2)) > 1e-6
 
 
@@ -123,8 +123,8 @@ def test_pixels_know_where_in_their_token_they_lie(network, feature, axis):
 
 def test_what_is_painted_comes_after_the_place(network):
     one_hot_layer(network, COLOUR_FEATURES + 2 + PAINTED - 1)
-    h, pooled, source = inputs()
-    painted = seen_in_first(network, lambda: network(h, pooled, source))
+    h, asked, source = inputs()
+    painted = seen_in_first(network, lambda: network(h, asked, source))
     assert_close(painted, network.paint(h)[..., -PIXELS:], rtol=1e-4, atol=1e-4)
 
 

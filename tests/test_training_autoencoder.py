@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.testing import assert_close
@@ -22,6 +21,7 @@ from tests.toys import CONFIG, picture
 from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import load_weights
 from varedit.config import ScheduleConfig
+from varedit.data.pairs import PairBatch
 from varedit.editor import latent_quantizer
 from varedit.errors import ConfigError, InputMissing
 from varedit.perceptual import PerceptualDistance
@@ -42,12 +42,10 @@ TEMPLATES = {
 class Pictures:
     """Sources that are no two alike, and a darker target for each."""
 
-    def batch(
-        self, indices: Sequence[int], size_hw: tuple[int, int]
-    ) -> tuple[NDArray[np.uint8], list[str], NDArray[np.uint8]]:
+    def batch(self, indices: Sequence[int], size_hw: tuple[int, int]) -> PairBatch:
         height, width = size_hw
         sources = np.stack([np.asarray(picture(width, height, seed=index)) for index in indices])
-        return sources, ["darker"] * len(indices), sources // 2
+        return PairBatch(sources, ["darker"] * len(indices), sources // 2)
 
 
 def recipe_with(templates: dict[str, Any] = TEMPLATES, **terms: Any) -> Recipe:

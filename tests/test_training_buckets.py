@@ -185,7 +185,7 @@ def test_a_run_on_records_that_was_killed_goes_on_exactly(tmp_path, shards):
 
 
 def test_records_for_validation_are_read_by_number(editor):
-    sources, instructions, targets = RecordPairs(Shaped(9, wide=2, damaged=4)).batch([4, 0], (16, 16))
+    sources, instructions, targets, _ = RecordPairs(Shaped(9, wide=2, damaged=4)).batch([4, 0], (16, 16))
     assert instructions == ["5", "0"]  # number 3 is damaged
     assert sources.shape == (2, 16, 16, 3) and sources.dtype == np.uint8
     assert sources[:, 8, 8].tolist() == targets[:, 8, 8].tolist() == [[5, 40, 200], [0, 40, 200]]

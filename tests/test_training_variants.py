@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
-from tests.training_toys import DATA, read_recipe, toy_autoencoder
+from tests.training_toys import DATA, Negatives, read_recipe, toy_autoencoder
+from varedit.data.pairs import PairBatch, TrueLayers
 from varedit.errors import ConfigError, UsageError
 from varedit.training.batches import DataPosition, items_of
 from varedit.training.editor import COARSE_SEED, PROPOSAL_SEED, EditorTask, train_editor
@@ -165,6 +169,51 @@ def test_the_pixel_network_learns_alone_in_the_cheapest_steps(tmp_path):
     assert used == {f"{network}.{layer}.{kind}" for layer in ("told", "first", "second", "change") for kind in KINDS}
 
 
+class InTheLeftHalf(Negatives):
+    """The same in the left half alone, which is the thing, and it is shown in the middle too; so says the truth."""
+
+    def batch(self, indices: Sequence[int], size_hw: tuple[int, int]) -> PairBatch:
+        found = super().batch(indices, size_hw)
+        left = np.zeros((len(indices), *size_hw), np.uint8)
+        left[:, :, : size_hw[1] // 2] = 255
+        left[1::2] = 0  # nothing of those that stay as they are
+        placements = np.tile(np.array([1, 1, 0.5, 1, 0.5, 0.5], np.float32), (len(indices), 1))
+        placements[1::2] = 0
+        return found._replace(layers=TrueLayers(left, left, placements))
+
+
+def test_the_collage_learns_alone_beside_states_that_rest(tmp_path):
+    task = task_of(tmp_path, *proposing(1.0, what="collage"))
+    task.data = replace(task.data, train=InTheLeftHalf())
+    masks, placed = zip(*collage_steps(task, 40), strict=True)
+    assert masks[-1] < 0.5 * masks[0] and placed[-1] < 0.5 * placed[0]
+    learned = {name for name, value in task.module.named_parameters() if value.grad is not None}
+    collage = "transformer.copy_path.proposal.collage."
+    assert learned and learned == {name for name, _ in task.module.named_parameters() if collage in name}
+
+
+def collage_steps(task: EditorTask, steps: int) -> Iterator[tuple[float, float]]:
+    """The masks' and the placement's loss in each of some steps on one batch."""
+    optimizer = torch.optim.AdamW(task.module.parameters(), lr=2e-3)
+    with closing(task.batches(DataPosition())) as batches:
+        batch = next(batches)
+    for step in range(steps):
+        loss, numbers = task.loss(batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield numbers["changed_mask"] + numbers["thing_mask"], numbers["placement"]
+
+
+def test_pairs_of_which_no_layers_are_known_take_other_steps(tmp_path):
+    task = task_of(tmp_path, *proposing(1.0, what="collage"))
+    with closing(task.batches(DataPosition())) as batches:
+        batch = next(batches)
+    assert batch.layers is None
+    _, numbers = task.loss(batch, 0)
+    assert "accuracy" in numbers
+
+
 def test_other_steps_teach_the_proposal_through_the_bits(tmp_path):
     task = task_of(tmp_path, *proposing(0.5))
     with closing(task.batches(DataPosition())) as batches:
@@ -177,7 +226,7 @@ def test_other_steps_teach_the_proposal_through_the_bits(tmp_path):
     assert copy_path.proposal.shift.weight.grad is not None and copy_path.proposal.shift.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("what", ["proposal", "pixel"])
+@pytest.mark.parametrize("what", ["proposal", "pixel", "collage"])
 def test_a_recipe_that_trains_a_proposal_needs_a_model_with_one(tmp_path, what):
     with pytest.raises(ConfigError, match=f"sets {what}_share, but its transformer has no source_proposal"):
         read_recipe(tmp_path, proposing(0.5, what=what)[1])

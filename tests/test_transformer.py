@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -31,8 +31,10 @@ from varedit.errors import ConfigError
 from varedit.quantizer import latents_to_tokens
 from varedit.text_features import TextFeatures
 from varedit.transformer.attention import SelfAttention
-from varedit.transformer.copy_path import COPY_SCALE, place_waves
+from varedit.transformer.collage import composed
+from varedit.transformer.copy_path import COPY_SCALE, PLACE_WAVES
 from varedit.transformer.model import VAREditTransformer
+from varedit.transformer.places import place_waves
 
 references = pytest.mark.parametrize("reference", ["sar", "finest", "full"])
 with_or_without_copy_path = pytest.mark.parametrize("source_residual", [False, True], ids=["plain", "copy path"])
@@ -385,31 +387,51 @@ def test_what_the_source_proposes_needs_no_target_and_is_the_same_in_all_passes(
     assert_close(stepped, passed, rtol=1e-4, atol=1e-4 * passed.std().item())
 
 
-def test_a_proposal_is_gain_mixture_and_shift_or_edited_pixels_by_the_sources_last_states():
+def test_a_proposal_is_gain_mixture_and_shift_or_edited_pixels_by_the_sources_last_states_and_is_cut():
     editor = tiny_editor(proposing_config())
     text, forced = tiny_text(), true_inputs(editor)
     path = editor.model.copy_path
     assert path is not None and path.proposal is not None
+    for last in (path.proposal.collage.masks, path.proposal.collage.place[-1]):
+        cast(nn.Linear, last).weight.mul_(0.1)  # else rounding decides what changes
+    cast(Tensor, path.proposal.collage.masks.bias).copy_(torch.tensor([-1.0] * 4 + [-2.0] * 4))
     with outputs_of(editor.model.blocks[-1]) as states:
         proposed = editor.model.propose(forced.source, text, editor.layout)
-    pooled = editor.model.read_text(text).pooled
+    context = editor.model.read_text(text)
+    pooled = context.pooled
     scale, shift = path.proposal.modulation(F.silu(pooled)).chunk(2, dim=-1)
     h = F.layer_norm(states[0], (24,)) * (1 + scale[:, None]) + shift[:, None]
     views = torch.einsum("bsc,wc->bsw", forced.source, path.proposal.view.weight)
     mixed = torch.einsum("bsw,bsw,cw->bsc", path.proposal.weigh(h), views, path.proposal.mix.weight)
     mapped = path.proposal.gain(h) * forced.source + mixed + 1.3 * path.proposal.shift(h)
-    asked = path.proposal.trust_asked(F.layer_norm(pooled, (24,)))
+    asked = F.layer_norm(pooled, (24,))
     trust, edited = (
-        torch.sigmoid(path.proposal.trust(h) + asked[:, None]),
-        path.proposal.pixels(h, pooled, forced.source),
+        torch.sigmoid(path.proposal.trust(h) + path.proposal.trust_asked(asked)[:, None]),
+        path.proposal.pixels(h, asked, forced.source),
     )
-    expected = trust * edited + (1 - trust) * mapped
-    assert_close(proposed, expected, rtol=1e-4, atol=1e-4)
+    drawn = trust * edited + (1 - trust) * mapped
+    down, across = editor.layout.source_grids[0]
+    assert down != across
+    seen = [path.proposal.pixels.look(tokens) for tokens in (forced.source, forced.source + drawn)]
+    pictures = [
+        squares.view(3, down, across, 3, 8, 8).permute(0, 3, 1, 4, 2, 5).reshape(3, 3, 8 * down, 8 * across)
+        for squares in seen
+    ]
+    layers = path.proposal.collage(*pictures, h.view(3, down, across, 24).permute(0, 3, 1, 2), context)
+    made = composed(pictures[0], pictures[1], layers)
+    squares, moved = (
+        (made - picture).view(3, 3, down, 8, across, 8).permute(0, 2, 4, 1, 3, 5).reshape(3, down * across, 192)
+        for picture in (pictures[1], pictures[0])
+    )
+    touched = (moved != 0).any(dim=2, keepdim=True)
+    assert touched.any() and not touched.all()
+    assert_close(proposed, touched * (drawn + path.proposal.pixels.code(squares)), rtol=1e-4, atol=1e-4)
+    assert_close(editor.model.layers(forced.source, text, editor.layout), layers, rtol=1e-4, atol=1e-4)
 
 
 def test_the_source_is_told_where_its_tokens_lie_in_the_picture():
     """Down and across as sines and cosines of 1/2, 1, 2 and 4 half waves, here of the place 2 of 3, 4 of 5."""
-    waves = place_waves((3, 5), torch.device("cpu")).view(3, 5, 2, 8)
+    waves = place_waves((3, 5), torch.device("cpu"), PLACE_WAVES).view(3, 5, 2, 8)
     for axis, place in enumerate((1.5 / 3, 3.5 / 5)):
         angles = [math.pi * place * wave for wave in (0.5, 1, 2, 4)]
         expected = [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]

@@ -10,6 +10,7 @@ import torch
 
 from varedit.autoencoder import Autoencoder
 from varedit.checkpoints import save_weights
+from varedit.data.pairs import PairBatch
 from varedit.training.editor import EditingData
 from varedit.training.recipe import Recipe
 
@@ -78,7 +79,7 @@ text_dropout = 0.3
 class Negatives:
     """Pairs of soft random pictures; the target is the negative or, for odd indices, the same picture."""
 
-    def batch(self, indices: Sequence[int], size_hw: tuple[int, int]) -> tuple[np.ndarray, list[str], np.ndarray]:
+    def batch(self, indices: Sequence[int], size_hw: tuple[int, int]) -> PairBatch:
         sources, targets, instructions = [], [], []
         for index in indices:
             random = np.random.default_rng(index)
@@ -86,7 +87,7 @@ class Negatives:
             sources.append(source)
             targets.append(255 - source if index % 2 == 0 else source)
             instructions.append("invert the colours" if index % 2 == 0 else "change nothing")
-        return np.stack(sources), instructions, np.stack(targets)
+        return PairBatch(np.stack(sources), instructions, np.stack(targets))
 
 
 DATA = EditingData(Negatives(), Negatives(), ("invert", "the", "colours", "change", "nothing"))

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from varedit.config import ChangeDetectorConfig
 from varedit.text_features import TextFeatures
+from varedit.unet_parts import ToldBlock, smooth_step
 
-GROUPS = 4  # of channels that are normalised together; a width must be a multiple
 READERS = 4  # views of an instruction, each a weighted mean of its words
 
 
@@ -39,12 +39,12 @@ class ChangeDetector(nn.Module):
         widths, read = config.widths, config.widths[-1]
         self.words = _Words(text_channels, read)
         self.conv_in = nn.Conv2d(12, widths[0], 3, padding=1)
-        self.before = nn.ModuleList(_Block(width, read) for width in widths)
+        self.before = nn.ModuleList(ToldBlock(width, read) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in pairwise(widths))
         self.whole = nn.Sequential(nn.Linear(2 * widths[-1], widths[-1]), nn.SiLU(), nn.Linear(widths[-1], widths[-1]))
-        self.middle = nn.ModuleList(_Block(widths[-1], read) for _ in range(2))
+        self.middle = nn.ModuleList(ToldBlock(widths[-1], read) for _ in range(2))
         self.up = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths))
-        self.after = nn.ModuleList(_Block(width, read) for width in widths[:-1])
+        self.after = nn.ModuleList(ToldBlock(width, read) for width in widths[:-1])
         self.head = nn.Conv2d(widths[0], 1, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(cast(Tensor, self.head.bias))
@@ -81,15 +81,9 @@ class ChangeDetector(nn.Module):
 
         An edit of nearly the whole picture is one of all of it: a place that it changes little is no hole in it.
         """
-        change = _smooth_step(torch.sigmoid(self(photograph, source, result, text)), self.config.certainty)
-        is_whole = _smooth_step(change.mean(dim=(2, 3), keepdim=True), self.config.whole)
+        change = smooth_step(torch.sigmoid(self(photograph, source, result, text)), self.config.certainty)
+        is_whole = smooth_step(change.mean(dim=(2, 3), keepdim=True), self.config.whole)
         return torch.maximum(change, is_whole)
-
-
-def _smooth_step(values: Tensor, ends: tuple[float, ...]) -> Tensor:
-    low, high = ends
-    share = ((values - low) / (high - low)).clamp(0, 1)
-    return share * share * (3 - 2 * share)
 
 
 class _Words(nn.Module):
@@ -111,21 +105,3 @@ class _Words(nn.Module):
         weights = self.weigh(text.features).masked_fill(~is_word[:, :, None], -torch.inf).softmax(dim=1)
         read = self.mix(torch.einsum("btr,btc->brc", weights, text.features).flatten(1))
         return torch.where(lengths > 0, read, unread)
-
-
-class _Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, told of the words; does nothing at first."""
-
-    def __init__(self, width: int, read: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, width)
-        self.told = nn.Linear(read, 2 * width)
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(cast(Tensor, self.conv2.bias))
-
-    def forward(self, x: Tensor, read: Tensor) -> Tensor:
-        gain, shift = self.told(F.silu(read))[:, :, None, None].chunk(2, dim=1)
-        told = F.silu(self.norm(x) * (1 + gain) + shift)
-        return x + cast(Tensor, self.conv2(F.silu(self.conv1(told))))

@@ -19,6 +19,8 @@ from varedit.config import AutoencoderConfig, EditorConfig, TransformerConfig
 from varedit.memory import GUIDANCE_BRANCHES, source_tokens
 from varedit.scales import Grid, ScaleSchedule, Template
 from varedit.t5 import T5Config
+from varedit.transformer.collage import FOLD, MASKS, PLACEMENT, READ, WAVES
+from varedit.transformer.collage import WIDTHS as COLLAGE_WIDTHS
 from varedit.transformer.copy_path import PLACE_WAVES
 from varedit.transformer.pixel_network import COLOUR_FEATURES, HIDDEN, PAINTED, SQUARE
 
@@ -120,18 +122,29 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
     places = 0
     if transformer.source_proposal:  # of each of the finest tokens; where all lie, once for all items
         places = 2 * source * 4 * len(PLACE_WAVES) * width
-        proposal_weights = width * (4 * transformer.token_bits + width + 1)  # gain, shift, view, mix, weigh, trust
-        # The pixel network: looks and codes, paints, is told, and has its layers for each pixel.
-        proposal_weights += SQUARE**2 * (6 * transformer.token_bits + PAINTED * width) + 4 * HIDDEN * width
-        pixel_weights = HIDDEN * (COLOUR_FEATURES + 2 + PAINTED + HIDDEN + 3)
-        reading += 2 * schedule.lengths[-1] * (proposal_weights + SQUARE**2 * pixel_weights)
-        reading += 4 * width**2 + (8 * HIDDEN + 2) * width
-        float32_weights += proposal_weights + pixel_weights + 2 * width**2 + (4 * HIDDEN + 1) * width
+        flops, weights = _proposal_cost(transformer, schedule.lengths[-1], work.words)
+        reading, float32_weights = reading + flops, float32_weights + weights
     return StageCost(
         flops=items * transformer.depth * block,
         float32_flops=items * (reading + 2 * source * transformer.token_bits * width) + places,
         traffic=work.bytes_per_value * (block_weights + items * rows * 2 * width) + FLOAT32_BYTES * float32_weights,
     )
+
+
+def _proposal_cost(transformer: TransformerConfig, tokens: int, words: int) -> tuple[int, int]:
+    """(flops, weights) of what the finest source tokens of one item propose as so many words tell; float32."""
+    width, code = transformer.width, 3 * SQUARE**2 * transformer.token_bits  # between tokens and colours, either way
+    maps = width * (4 * transformer.token_bits + width + 1)  # gain, shift, view, mix, weigh, trust
+    pixels = 2 * code + width * (PAINTED * SQUARE**2 + 4 * HIDDEN)  # looks, codes, paints, is told here
+    each_pixel = HIDDEN * (COLOUR_FEATURES + 2 + PAINTED + HIDDEN + 3)
+    instruction = 2 * width**2 + (4 * HIDDEN + 1) * width  # modulation, and what pixels and trust are told
+    convolutions = collage_convolutions(width)
+    read = 2 * width * READ  # of each word, its key and value
+    told = READ * (2 * READ + PLACEMENT + sum(2 * 2 * channels for channels in COLLAGE_WIDTHS))  # two blocks a level
+    per_token = maps + pixels + SQUARE**2 * each_pixel + 3 * code  # the collage looks twice and codes
+    once = instruction + told + words * (read + 2 * READ)  # the last: scores, and the sum of values
+    flops = 2 * (tokens * per_token + once) + _convolution_flops(convolutions, tokens * SQUARE**2)
+    return flops, maps + pixels + each_pixel + instruction + told + read + _convolution_weights(convolutions)
 
 
 def scale_cost(transformer: TransformerConfig, schedule: ScaleSchedule, scale: int, work: Workload) -> StageCost:
@@ -177,6 +190,20 @@ class Convolution:
     def weights(self) -> int:
         """Numbers in its matrix."""
         return self.channels_in * self.channels_out * self.side**2
+
+
+def collage_convolutions(width: int) -> list[Convolution]:
+    """All convolutions of a proposal's collage."""
+    finest, coarsest = COLLAGE_WIDTHS[0], COLLAGE_WIDTHS[-1]
+    found = [Convolution(2 * 3 * FOLD**2 + 4 * len(WAVES), finest, 3, FOLD), Convolution(width, coarsest, 1, SQUARE)]
+    for level, channels in enumerate(COLLAGE_WIDTHS):
+        stride = FOLD * 2**level
+        found += 2 * _residual_blocks(channels, channels, 1, stride)
+        if channels != coarsest:
+            coarser = COLLAGE_WIDTHS[level + 1]
+            found += [Convolution(channels, coarser, 2, 2 * stride), Convolution(coarser, 4 * channels, 1, 2 * stride)]
+    found.append(Convolution(finest, MASKS * FOLD**2, 3, FOLD))
+    return found
 
 
 def encoder_convolutions(autoencoder: AutoencoderConfig) -> list[Convolution]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -30,7 +30,7 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 _STRENGTHS: tuple[Strength, ...] = get_args(Strength)
 _TINTS = tuple(kind for kind in _KINDS if kind.endswith("_tint"))
 # What is drawn first; "tint" then takes one of its colours, so that five tints do not count five times.
-_GROUPS: tuple[tuple[Kind, ...], ...] = (*((kind,) for kind in _KINDS if kind not in _TINTS), _TINTS)
+GROUPS: tuple[tuple[Kind, ...], ...] = (*((kind,) for kind in _KINDS if kind not in _TINTS), _TINTS)
 _NOT_LOCAL: frozenset[Kind] = frozenset(("mirror", "vignette", "fade"))
 _OPPOSITES: tuple[frozenset[Kind], ...] = (
     frozenset(("brighter", "darker")),
@@ -68,11 +68,21 @@ class AdjustmentScenes:
         phrasing: which wordings the instructions take, see `varedit.data.language`.
         nothing_share: share of the scenes that ask for no change; 0 where scenes are scored.
         pair_share: share of the scenes that ask for two adjustments.
+        repeated: kinds that are drawn more often, each once more for every time that it stands here.
     """
 
-    def __init__(self, crops: PhotographCrops, *, phrasing: Phrasing, nothing_share: float, pair_share: float) -> None:
+    def __init__(
+        self,
+        crops: PhotographCrops,
+        *,
+        phrasing: Phrasing,
+        nothing_share: float,
+        pair_share: float,
+        repeated: Sequence[Kind] = (),
+    ) -> None:
         self.crops, self.phrasing = crops, phrasing
         self.nothing_share, self.pair_share = nothing_share, pair_share
+        self.groups = (*GROUPS, *((kind,) for kind in repeated))
 
     def scene(self, random: np.random.Generator, size_hw: tuple[int, int]) -> Scene:
         """See `scene.SceneFamily`."""
@@ -97,7 +107,7 @@ class AdjustmentScenes:
         return Scene(source, text, source.copy(), "adjustment", "nothing", stem, wrong)
 
     def _whole(self, random: np.random.Generator) -> _Request:
-        adjustment = random_adjustment(random)
+        adjustment = random_adjustment(random, self.groups)
         text = instruction(adjustment, random, self.phrasing)
         category = "tint" if adjustment.kind in _TINTS else adjustment.kind
 
@@ -108,9 +118,9 @@ class AdjustmentScenes:
         return _Request(adjustment.apply_to_bytes, text, category, wrong)
 
     def _pair(self, random: np.random.Generator) -> _Request:
-        first, second = random_adjustment(random), random_adjustment(random)
+        first, second = random_adjustment(random, self.groups), random_adjustment(random, self.groups)
         while are_at_odds(first.kind, second.kind):
-            second = random_adjustment(random)
+            second = random_adjustment(random, self.groups)
 
         def wrong(random: np.random.Generator) -> list[Edit]:
             half = [first.apply_to_bytes, second.apply_to_bytes]
@@ -122,9 +132,9 @@ class AdjustmentScenes:
         return _Request(_then(first, second), text, "pair", wrong)
 
     def _local(self, random: np.random.Generator) -> _Request:
-        adjustment = random_adjustment(random)
+        adjustment = random_adjustment(random, self.groups)
         while adjustment.kind in _NOT_LOCAL:
-            adjustment = random_adjustment(random)
+            adjustment = random_adjustment(random, self.groups)
         region = one_of(REGIONS, random)
 
         def wrong(random: np.random.Generator) -> list[Edit]:
@@ -152,9 +162,9 @@ class AdjustmentScenes:
         return Scene(source, request.text, target, "adjustment", request.category, stem, wrong)
 
 
-def random_adjustment(random: np.random.Generator) -> Adjustment:
-    """All kinds alike often, tints together as one kind, and for each all strengths alike often."""
-    kind = one_of(one_of(_GROUPS, random), random)
+def random_adjustment(random: np.random.Generator, groups: Sequence[Sequence[Kind]] = GROUPS) -> Adjustment:
+    """All groups of kinds alike often, all kinds of a group, and for each all strengths."""
+    kind = one_of(one_of(groups, random), random)
     strength = one_of(_STRENGTHS, random)
     return Adjustment(kind) if kind in UNGRADED else Adjustment(kind, strength)
 

@@ -33,6 +33,14 @@ class Placed:
         x, y = CELLS[region]
         return replace(self, x=x, y=y)
 
+    def cover(self, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+        """How far the thing covers each pixel of a picture, (H, W) uint8, where nothing stands before it."""
+        white = np.zeros((*size_hw, 1), np.float32)
+        part, sprite = _overlap(white, self)
+        part[:] = 255 * sprite[..., 3:]
+        covered: NDArray[np.uint8] = (white[..., 0] + 0.5).astype(np.uint8)
+        return covered
+
     def is_clear_of(self, other: Placed) -> bool:
         """Whether the two stand apart."""
         distance = max(abs(self.x - other.x), abs(self.y - other.y))
@@ -85,11 +93,16 @@ class Composition:
 
 def _paste(canvas: NDArray[np.float32], placed: Placed) -> None:
     """Blend a thing into (H, W, 3), cut off at the edges."""
+    part, sprite = _overlap(canvas, placed)
+    part += sprite[..., 3:] * (sprite[..., :3] - part)
+
+
+def _overlap(canvas: NDArray[np.float32], placed: Placed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The part of (H, W, C) that a thing covers, as a view, and the part of its sprite (h, w, 4) that lies there."""
     height, width = canvas.shape[:2]
     sprite = placed.thing.sprite(max(2, round(placed.size * min(height, width))))
     top = round(placed.y * height - sprite.shape[0] / 2)
     left = round(placed.x * width - sprite.shape[1] / 2)
     rows, columns = slice(max(top, 0), top + sprite.shape[0]), slice(max(left, 0), left + sprite.shape[1])
     part = canvas[rows, columns]
-    inside = sprite[rows.start - top :, columns.start - left :][: part.shape[0], : part.shape[1]]
-    part += inside[..., 3:] * (inside[..., :3] - part)
+    return part, sprite[rows.start - top :, columns.start - left :][: part.shape[0], : part.shape[1]]

@@ -16,7 +16,7 @@ from varedit.data.draws import one_of, shuffled
 from varedit.data.edit_phrases import ObjectEdit, object_instruction
 from varedit.data.language import Phrasing
 from varedit.data.places import REGIONS
-from varedit.data.scene import Scene, distinct
+from varedit.data.scene import Placement, Scene, distinct
 from varedit.data.shapes import PAINT_NAMES, PAINTS, PaintName
 from varedit.data.things import DrawnShape, Thing, ThingSupply, paints_of
 
@@ -39,6 +39,7 @@ class _Edit:
     target: Composition
     text: str
     same_kind: list[Composition]  # the edit with another parameter
+    placement: Placement | None = None  # where it shows the subject once more
 
 
 class ObjectScenes:
@@ -80,7 +81,9 @@ class ObjectScenes:
             made = [*edit.same_kind, *self._variations(before, random)]
             return distinct([each.rendered() for each in made], source, target, at_most=NUM_WRONG)
 
-        return Scene(source, edit.text, target, "object", kind, stem, wrong)
+        thing = None if kind in ("add", "background") else before.subject.cover(size_hw)
+        is_taken = kind == "remove" or edit.placement is not None
+        return Scene(source, edit.text, target, "object", kind, stem, wrong, thing, is_taken, edit.placement)
 
     # What is there before the edit
 
@@ -184,7 +187,7 @@ class ObjectScenes:
             before.with_thing(index, replace(placed, size=placed.size * factor))
             for index, placed in enumerate(before.things)
         ]
-        return _Edit(target, object_instruction(kind, random, self.phrasing, the=the), others)
+        return _Edit(target, object_instruction(kind, random, self.phrasing, the=the), others, Placement(factor))
 
     def _move(self, before: Composition, the: str, random: np.random.Generator) -> _Edit | None:
         subject, rest = before.subject, before.without_subject()
@@ -200,7 +203,8 @@ class ObjectScenes:
         others = [rest.plus(subject.at(other)) for other in elsewhere[:5]]
         others.append(before.plus(subject.at(region)))  # a copy instead
         text = object_instruction("move", random, self.phrasing, the=the, place=region)
-        return _Edit(rest.plus(subject.at(region)), text, others)
+        moved = subject.at(region)
+        return _Edit(rest.plus(moved), text, others, Placement(centre=(moved.x, moved.y)))
 
     def _new_background(self, before: Composition, random: np.random.Generator) -> _Edit:
         taken = {placed.thing.paint for placed in before.things if isinstance(placed.thing, DrawnShape)}

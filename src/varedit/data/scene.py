@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -15,6 +16,27 @@ Family = Literal["adjustment", "colour", "object"]
 FAMILIES: tuple[Family, ...] = ("adjustment", "colour", "object")
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where a target shows a thing of its source once more, as it is, over all else.
+
+    Attributes:
+        scale: its size there, over that in the source.
+        centre: x and y of its middle, as shares of the picture's sides; None where that is the thing's own place.
+    """
+
+    scale: float = 1.0
+    centre: tuple[float, float] | None = None
+
+    @property
+    def numbers(self) -> tuple[float, float, float, float, float]:
+        """One, the logarithm of the scale, whether there is a new place, and the place; zeros for what is not."""
+        return (1.0, math.log(self.scale), float(self.centre is not None), *(self.centre or (0.0, 0.0)))
+
+
+NOWHERE = (0.0, 0.0, 0.0, 0.0, 0.0)  # the numbers where a target shows nothing of its source once more
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """One editing example.
@@ -25,6 +47,10 @@ class Scene:
         photograph: stem of the file that the source was cut from; empty where it was cut from none.
         wrong: makes pictures (H, W, 3) that a model might make instead of the target, at least seven; none of them
             equals source or target. It draws from the generator that it is given.
+        thing: (H, W) uint8, how far each pixel of the source belongs to the thing that the instruction speaks of; None
+            where it speaks of none that is there.
+        is_taken: whether the thing is gone from where it was, and what was behind it shows.
+        placement: where the target shows that thing once more; None where it does not.
     """
 
     source: Bytes
@@ -34,6 +60,14 @@ class Scene:
     category: str
     photograph: str
     wrong: Callable[[np.random.Generator], list[Bytes]]
+    thing: Bytes | None = None
+    is_taken: bool = False
+    placement: Placement | None = None
+
+    @property
+    def placement_numbers(self) -> tuple[float, ...]:
+        """Six: whether the thing is taken away, and the numbers of its placement."""
+        return (float(self.is_taken), *(NOWHERE if self.placement is None else self.placement.numbers))
 
     @property
     def is_of_the_whole_picture(self) -> bool:

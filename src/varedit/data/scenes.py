@@ -9,17 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from varedit.data.adjustment_scenes import PAIR_SHARE, AdjustmentScenes
-from varedit.data.adjustments import Bytes
+from varedit.data.adjustments import Bytes, Kind
 from varedit.data.colour_scenes import ColourScenes
 from varedit.data.crops import PhotographCrops, photograph_files
 from varedit.data.cutouts import load_cutouts
 from varedit.data.object_scenes import ObjectScenes
+from varedit.data.pairs import PairBatch, TrueLayers
 from varedit.data.scene import FAMILIES, Family, Scene, SceneFamily
 from varedit.data.splits import Split, split_of
 from varedit.errors import InputMissing, UsageError
@@ -38,16 +39,9 @@ HELD_OUT_SEEDS: dict[SceneSplit, int] = {"validation": 9_100_001, "test": 9_200_
 TRAINING_SHARES: dict[Family, float] = {"adjustment": 0.22, "colour": 0.28, "object": 0.5}
 NOTHING_SHARE = 0.06  # of the training adjustments: instructions that ask for no change
 TRAINING_PAIRS = 0.3  # of the training adjustments: two at once, of which there are hundreds of kinds
+REPEATED_KINDS: tuple[Kind, ...] = 3 * ("blur", "pixelate")  # in training, where they are learned slowest
 CROP_DETAIL = 3  # photographs are held in memory at so many times the pairs' shorter side
 ROTATED_SHARE = 0.5  # of the training colours: photographs with turned hues
-
-
-class PairBatch(NamedTuple):
-    """Pairs of one size, stacked: uint8 sRGB (B, H, W, 3) and B instructions."""
-
-    sources: Bytes
-    instructions: list[str]
-    targets: Bytes
 
 
 class Scenes:
@@ -86,6 +80,7 @@ class Scenes:
                 phrasing=phrasing,
                 nothing_share=NOTHING_SHARE if is_training else 0.0,
                 pair_share=TRAINING_PAIRS if is_training else PAIR_SHARE,
+                repeated=REPEATED_KINDS if is_training else (),
             ),
             "colour": ColourScenes(photographs, phrasing=phrasing, rotated_share=ROTATED_SHARE if is_training else 0.0),
             "object": ObjectScenes(
@@ -113,6 +108,7 @@ class Scenes:
             sources=np.stack([scene.source for scene in scenes]),
             instructions=[scene.instruction for scene in scenes],
             targets=np.stack([scene.target for scene in scenes]),
+            layers=_true_layers(scenes),
         )
 
     def _family(self, index: int, random: np.random.Generator) -> Family:
@@ -125,6 +121,13 @@ def held_out_scenes(material: Path, split: SceneSplit, size_hw: tuple[int, int])
     """The fixed scenes that models are compared on: validation to choose by, test and generalisation to report."""
     assert split != "train", "training scenes take the seed of their recipe"
     return Scenes(material, split=split, size_hw=size_hw, seed=HELD_OUT_SEEDS[split])
+
+
+def _true_layers(scenes: Sequence[Scene]) -> TrueLayers:
+    changed = np.stack([scene.mask for scene in scenes])
+    things = [np.zeros_like(scene.mask) if scene.thing is None else scene.thing for scene in scenes]
+    placements = np.array([scene.placement_numbers for scene in scenes], np.float32)
+    return TrueLayers(changed, np.stack(things), placements)
 
 
 def _family_ends(shares: dict[Family, float]) -> NDArray[np.float64]:

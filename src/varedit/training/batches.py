@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from varedit.data.pairs import PairBatch, TrueLayers
 from varedit.data.records import Share
 from varedit.errors import UsageError, VAREditError
 from varedit.scales import Template
@@ -37,10 +38,8 @@ Batches = Generator["StepBatch", None, None]
 class PairSource(Protocol):
     """Where editing pairs come from: `varedit.data.scenes` offers this."""
 
-    def batch(
-        self, indices: Sequence[int], size_hw: tuple[int, int]
-    ) -> tuple[NDArray[np.uint8], list[str], NDArray[np.uint8]]:
-        """Sources (B, h, w, 3) uint8, instructions, targets (B, h, w, 3) uint8; the same for the same indices."""
+    def batch(self, indices: Sequence[int], size_hw: tuple[int, int]) -> PairBatch:
+        """The pairs of some indices, (h, w) in size; the same for the same indices."""
         ...
 
 
@@ -58,6 +57,19 @@ class DataPosition:
 
 
 @dataclass(frozen=True)
+class LayerTruth:
+    """`data.pairs.TrueLayers` as tensors: masks (B, 1, h, w) in [0, 1], placements (B, 6)."""
+
+    changed: Tensor
+    things: Tensor
+    placements: Tensor
+
+    def to(self, device: torch.device) -> LayerTruth:
+        """The same on a device."""
+        return LayerTruth(self.changed.to(device), self.things.to(device), self.placements.to(device))
+
+
+@dataclass(frozen=True)
 class StepBatch:
     """One step's pairs, or a part of them, all of one template.
 
@@ -67,6 +79,7 @@ class StepBatch:
         instructions: B texts.
         items: which of the step's items these are.
         step_size: how many items the step has on all processes together.
+        layers: how the targets came about, where that is known.
         stream: lane and position of the records from outside after this batch; None where it is of scenes.
     """
 
@@ -76,17 +89,22 @@ class StepBatch:
     instructions: list[str]
     items: range
     step_size: int
+    layers: LayerTruth | None = None
     stream: tuple[str, Any] | None = None
 
     def to(self, device: torch.device) -> StepBatch:
         """The same with its tensors on a device."""
-        return dataclasses.replace(self, sources=self.sources.to(device), targets=self.targets.to(device))
+        layers = None if self.layers is None else self.layers.to(device)
+        sources, targets = self.sources.to(device), self.targets.to(device)
+        return dataclasses.replace(self, sources=sources, targets=targets, layers=layers)
 
 
 def pair_batch(recipe: Recipe, pairs: PairSource, template: Template, indices: Sequence[int]) -> StepBatch:
     """Read the pairs of some indices at a template's pixel size."""
-    sources, instructions, targets = pairs.batch(indices, recipe.editor.picture_size(template.schedule))
-    return StepBatch(template, _pixels(sources), _pixels(targets), instructions, range(len(indices)), len(indices))
+    found = pairs.batch(indices, recipe.editor.picture_size(template.schedule))
+    layers = None if found.layers is None else _layer_truth(found.layers)
+    pictures = _pixels(found.sources), _pixels(found.targets)
+    return StepBatch(template, *pictures, found.instructions, range(len(indices)), len(indices), layers)
 
 
 def training_batches(recipe: Recipe, pairs: PairSource, settings: OptimizerSettings, position: DataPosition) -> Batches:
@@ -196,6 +214,11 @@ class _Steps(IterableDataset[list[StepBatch] | VAREditError]):
         share = Share.of(rank=self.rank, world_size=self.num_processes, worker=lane, num_workers=lanes)
         state = self.position.streams.get(f"{lane} of {lanes}")
         return RecordBuckets(mixture, share, self.recipe.editor, sum(map(len, self.parts)), state)
+
+
+def _layer_truth(layers: TrueLayers) -> LayerTruth:
+    changed, things = (torch.from_numpy(masks).unsqueeze(1).float() / 255 for masks in layers[:2])
+    return LayerTruth(changed, things, torch.from_numpy(layers.placements))
 
 
 def _pixels(images: NDArray[np.uint8]) -> Tensor:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from varedit.config import EditorConfig
 from varedit.data.mixture import Mixture, WeightedSource
+from varedit.data.pairs import PairBatch
 from varedit.data.readers.known_sets import open_dataset
 from varedit.data.records import Damage, EditRecord, RecordSource, Share, read_records
 from varedit.errors import UsageError
@@ -142,9 +143,7 @@ class RecordPairs:
     def __init__(self, source: RecordSource) -> None:
         self.source = source
 
-    def batch(
-        self, indices: Sequence[int], size_hw: tuple[int, int]
-    ) -> tuple[NDArray[np.uint8], list[str], NDArray[np.uint8]]:
+    def batch(self, indices: Sequence[int], size_hw: tuple[int, int]) -> PairBatch:
         """See `batches.PairSource`. Raises UsageError where there are too few records."""
         damage = Damage()
         records = [record for record, _ in islice(read_records(self.source, damage), max(indices) + 1)]
@@ -155,7 +154,7 @@ class RecordPairs:
             )
         pairs = [fitted_pair(records[index], size_hw) for index in indices]
         sources, targets = (_levels(np.stack(pictures)) for pictures in zip(*pairs, strict=True))
-        return sources, [records[index].instruction for index in indices], targets
+        return PairBatch(sources, [records[index].instruction for index in indices], targets)
 
 
 def _levels(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

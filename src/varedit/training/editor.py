@@ -12,27 +12,38 @@ from functools import cache
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.editor import Editor
 from varedit.quantizer import latents_to_tokens
 from varedit.scales import Template
-from varedit.training.batches import Batches, DataPosition, PairSource, StepBatch, pair_batch, training_batches
+from varedit.training.batches import (
+    Batches,
+    DataPosition,
+    LayerTruth,
+    PairSource,
+    StepBatch,
+    pair_batch,
+    training_batches,
+)
 from varedit.training.editor_validation import VALIDATION_PAIRS, EditorValidation, accuracies
 from varedit.training.initialisation import check_initial, initial_autoencoder, initial_parts, start_copy_path
 from varedit.training.loop import Metrics, OnStep, Trained, train
 from varedit.training.lora import add_adapters, save_adapters
-from varedit.training.objective import bit_loss, editor_loss, proposal_loss, token_weights
+from varedit.training.objective import bit_loss, collage_loss, editor_loss, proposal_loss, token_weights
 from varedit.training.processes import Processes
 from varedit.training.recipe import Recipe
 from varedit.training.run import RunFolder, step_generator
 from varedit.training.self_correction import draw_flips
 from varedit.training.teacher_forcing import Frame, teacher_forced
+from varedit.transformer.collage import Layers
 from varedit.transformer.reference import source_tokens
 
 COARSE_SEED = 5  # added to the recipe's seed for the draw of coarse steps
 PROPOSAL_SEED = 7  # the same for steps of the proposal alone
-PIXEL_SEED = 11  # and for those of its pixel network
+PIXEL_SEED = 11  # for those of its pixel network
+COLLAGE_SEED = 13  # and for those of its collage
 PIXELS = 256  # of each picture that a step of the pixel network looks at
 
 
@@ -110,12 +121,14 @@ class EditorTask:
         return training_batches(self.recipe, self.data.train, self.settings, position)
 
     def loss(self, batch: StepBatch, step: int) -> tuple[Tensor, Metrics]:
-        """Weighted cross-entropy, and the accuracies of the batch; or, in its steps, the loss of the proposal."""
+        """Weighted cross-entropy, and the batch's accuracies; in steps of the proposal, or a part of it, their loss."""
         device = batch.sources.device
         frame = self.frame(batch.template)
         flips, dropped = self._drawn(batch, frame, step, device)
         if self._falls(step, PIXEL_SEED, self.settings.pixel_share):
             return self._pixel_loss(batch, step, dropped)
+        if batch.layers is not None and self._falls(step, COLLAGE_SEED, self.settings.collage_share):
+            return self._collage_loss(batch, batch.layers, frame, dropped)
         with torch.no_grad():
             source, target = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
         if self._falls(step, PROPOSAL_SEED, self.settings.proposal_share):
@@ -157,9 +170,23 @@ class EditorTask:
         generator = step_generator(self.recipe.seed + PIXEL_SEED, step)
         chosen = torch.randint(batch.sources[0, 0].numel(), (PIXELS,), generator=generator).to(dropped.device)
         before, after = (each.flatten(2)[..., chosen].transpose(1, 2) for each in (batch.sources, batch.targets))
-        edited = copy_path.proposal.pixels.edited(before, self.parts.pooled_text(batch.instructions, dropped))
+        asked = copy_path.proposal.asked(self.parts.pooled_text(batch.instructions, dropped))
+        edited = copy_path.proposal.pixels.edited(before, asked)
         loss, still = (proposal_loss(each, after, torch.ones_like(copy_path.spread)) for each in (edited, before))
         return loss, {"pixels_left": loss.item() / still.item()}
+
+    def _collage_loss(
+        self, batch: StepBatch, truth: LayerTruth, frame: Frame, dropped: Tensor
+    ) -> tuple[Tensor, Metrics]:
+        """How far the layers of the proposal's collage are from the true ones."""
+        with torch.no_grad():
+            features = self.autoencoder.encode(batch.sources)
+            tokens = source_tokens(features, frame.quantizer, frame.layout, frame.merge)
+        with self._autocast(tokens.device):
+            found = self.parts.layers(tokens, batch.instructions, frame.layout, dropped)
+        size = found.changed.shape[2:]
+        changed, things = (F.interpolate(masks, size=size, mode="area") for masks in (truth.changed, truth.things))
+        return collage_loss(found, Layers(changed, things, truth.placements))
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +22,11 @@ from varedit.training.recipe import Recipe
 from varedit.training.t5 import published_text_encoder
 from varedit.training.words import word_text_encoder
 from varedit.transformer.block import Block
+from varedit.transformer.collage import Collage
 from varedit.transformer.copy_path import CopyPath
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.pixel_network import COLOUR_FEATURES, SQUARE, PixelNetwork
+from varedit.unet_parts import ToldBlock
 
 HEAD_SHARE = 0.02  # of the head's weights, so that training starts near even odds
 OFFSET_SHARE = 1e-3  # of the blocks' own scales and shifts
@@ -180,6 +182,9 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
             drawn(module.weight)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
+        if isinstance(module, nn.Conv2d):
+            module.weight.normal_(std=module.weight[0].numel() ** -0.5, generator=generator)
+            cast(Tensor, module.bias).zero_()
     for parameter in (transformer.start_position, transformer.text_pool.query):
         drawn(parameter)
     null_spread = NULL_TEXT_SPREAD / config.text_channels**0.5
@@ -192,6 +197,11 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
             for layer in (module.first, module.second):  # far fewer inputs than the model is wide
                 layer.weight.normal_(std=layer.in_features**-0.5, generator=generator)
             module.first.weight[:, COLOUR_FEATURES:] = 0  # pixels are colours at first, as in steps of their own
+        if isinstance(module, ToldBlock):
+            module.conv2.weight.zero_()
+        if isinstance(module, Collage):
+            drawn(module.reader.query)
+            module.begin_with_the_proposal()
     for block in transformer.blocks:
         assert isinstance(block, Block)
         for last in (block.attention.project, block.cross_attention.project, block.feed_forward.narrow):

@@ -11,8 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from varedit.scales import ScaleSchedule
+from varedit.transformer.collage import Layers
 
 SMALLEST_ERROR = 1e-3  # mean square per channel over the features' variance; below it the distance is a parabola
+SIZE_WEIGHT = 20.0  # of the squared error of a thing's size, as a logarithm, beside an entropy
+PLACE_WEIGHT = 200.0  # of that of its place, as a share of the picture's side
+PLACEMENT_WEIGHT = 0.3  # of all these beside the entropy of the masks
 
 
 def bit_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -53,3 +57,28 @@ def proposal_loss(proposed: Tensor, difference: Tensor, spread: Tensor) -> Tenso
     """
     errors = ((proposed - difference) / spread).square().mean(dim=-1)
     return (errors + SMALLEST_ERROR).sqrt().mean()
+
+
+def collage_loss(found: Layers, true: Layers) -> tuple[Tensor, dict[str, float]]:
+    """Cross-entropy of both masks, and what the placements are off.
+
+    Size and place have a say only where the truth has them.
+
+    Args:
+        found: from the model.
+        true: masks in [0, 1] and yes or no as 1 or 0, in the place of logits.
+
+    Returns: the loss, and its terms by name.
+    """
+    masks = zip(found[:2], true[:2], strict=True)
+    changed, thing = (F.binary_cross_entropy_with_logits(logits, mask) for logits, mask in masks)
+    (taken, copied, size, moved, *where), (is_taken, is_copied, true_size, is_moved, *true_where) = (
+        layers.placement.unbind(1) for layers in (found, true)
+    )
+    placed = F.binary_cross_entropy_with_logits(copied, is_copied) + F.binary_cross_entropy_with_logits(moved, is_moved)
+    placed = placed + F.binary_cross_entropy_with_logits(taken, is_taken)
+    placed = placed + SIZE_WEIGHT * (is_copied * (size - true_size).square()).mean()
+    for shares, true_shares in zip(where, true_where, strict=True):
+        placed = placed + PLACE_WEIGHT * (is_moved * (shares - true_shares).square()).mean()
+    terms = {"changed_mask": changed.item(), "thing_mask": thing.item(), "placement": placed.item()}
+    return changed + thing + PLACEMENT_WEIGHT * placed, terms

@@ -19,6 +19,7 @@ UNDECAYED = (
     "modulation_offset",
     "log_scale",
     "text_pool.query",
+    "reader.query",
 )
 
 # Matrices that read pictures, tokens or words, or write bits or pixels: Muon is for those in between.
@@ -30,6 +31,8 @@ OUTER = (
     "token_embed.weight",
     "copy_path.embed.weight",
     "place.weight",
+    "collage.masks.weight",
+    "collage.place.3.weight",
     "head.weight",
     "gate.weight",
     "gain.weight",

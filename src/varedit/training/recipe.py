@@ -19,6 +19,8 @@ from varedit.config import (
 )
 from varedit.errors import ConfigError, InputMissing
 
+SHARES_OF_THE_PROPOSAL = ("proposal_share", "pixel_share", "collage_share")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerSettings(ConfigSection):
@@ -125,6 +127,7 @@ class EditorTraining(OptimizerSettings):
     coarse_scales: int | None = None  # how many these are
     proposal_share: float = 0.0  # of the steps that train the source's proposal alone (`source_proposal`)
     pixel_share: float = 0.0  # of the steps that train the proposal's pixel network alone, the cheapest
+    collage_share: float = 0.0  # of the steps that train the proposal's collage alone, on scenes
     initial_kind: Literal["scratch", "infinity", "editor"] = "scratch"  # what the first weights are, see `initial`
     initial: str | None = None  # an Infinity checkpoint (file or sharded folder), or the folder of an editor
     initial_gain: float = 1.0  # of the residual branches from scratch, see `initialisation`
@@ -144,7 +147,7 @@ class EditorTraining(OptimizerSettings):
                 f"coarse_share is {self.coarse_share} and coarse_scales is {self.coarse_scales}: give both, the share "
                 "at most 1, or neither"
             )
-        for name in ("proposal_share", "pixel_share"):
+        for name in SHARES_OF_THE_PROPOSAL:
             if getattr(self, name) > 1.0:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it is a share of the steps, at most 1")
         if self.initial is not None and not isinstance(self.initial, str):
@@ -154,8 +157,8 @@ class EditorTraining(OptimizerSettings):
 
     @property
     def some_rest(self) -> bool:
-        """The target's own weights rest while the source's proposal is trained, and most others while pixels are."""
-        return self.proposal_share > 0 or self.pixel_share > 0
+        """The target's own weights rest while the source's proposal is trained, most others while a part of it is."""
+        return any(getattr(self, name) > 0 for name in SHARES_OF_THE_PROPOSAL)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -260,7 +263,7 @@ class Recipe:
             )
         except KeyError as error:
             raise ConfigError(f"{path} lacks the section or value {error}") from error
-        for name in ("proposal_share", "pixel_share"):
+        for name in SHARES_OF_THE_PROPOSAL:
             if getattr(recipe.editor_training, name) and not recipe.editor.transformer.source_proposal:
                 raise ConfigError(f"{path} sets {name}, but its transformer has no source_proposal")
         unknown = set(recipe.template_weights) - {template.name for template in recipe.editor.templates.templates}

@@ -6,7 +6,6 @@ and `source_proposal`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -15,8 +14,10 @@ from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
 from varedit.scales import Grid
-from varedit.transformer.block import modulated_norm
-from varedit.transformer.pixel_network import PixelNetwork
+from varedit.transformer.block import TextContext, modulated_norm
+from varedit.transformer.collage import Collage, Layers, composed
+from varedit.transformer.pixel_network import SQUARE, PixelNetwork
+from varedit.transformer.places import place_waves
 
 COPY_SCALE = 4.0  # initial weight of the copy path, in logits
 COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
@@ -62,9 +63,9 @@ class CopyPath(nn.Module):
             vote = opened * torch.asinh(wanted + COPY_SHARPNESS * self.shift(h)) / 2
         return torch.stack((-vote, vote), dim=-1)
 
-    def proposed(self, states: Tensor, pooled: Tensor, source: Tensor) -> Tensor | None:
+    def proposed(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid) -> Tensor | None:
         """How far the target lies from each source token; None without `source_proposal`. See `SourceProposal`."""
-        return None if self.proposal is None else self.proposal(states, pooled, source, self.spread)
+        return None if self.proposal is None else self.proposal(states, text, source, grid, self.spread)
 
 
 class SourceProposal(nn.Module):
@@ -78,7 +79,9 @@ class SourceProposal(nn.Module):
     remains to be said.
 
     What a map of features cannot tell, since it depends on single pixels, a small network tells (`pixel_network`), and
-    instruction and state decide for each token which of the two to trust.
+    instruction and state decide for each token which of the two to trust. Another network then finds to the pixel
+    what changes at all, and cuts out and pastes what an instruction moves or resizes (`collage`). A token none of whose
+    pixels changes is the source's own.
 
     Rotary positions tell tokens only where they stand to each other, and the source sees nothing but itself, so it is
     told where in the picture each of its tokens lies; "the left half" means nothing to it otherwise.
@@ -96,35 +99,59 @@ class SourceProposal(nn.Module):
         self.pixels = PixelNetwork(config)
         self.trust = nn.Linear(config.width, 1)
         self.trust_asked = nn.Linear(config.width, 1, bias=False)
+        self.collage = Collage(config)
         self.place = nn.Linear(4 * len(PLACE_WAVES), config.width, bias=False)
 
     def places(self, grids: Sequence[Grid]) -> Tensor:
         """What is added to source tokens of some grids: (S, D)."""
-        waves = torch.cat([place_waves(grid, self.place.weight.device) for grid in grids])
+        waves = torch.cat([place_waves(grid, self.place.weight.device, PLACE_WAVES) for grid in grids])
         placed: Tensor = self.place(waves)
         return placed
 
-    def forward(self, states: Tensor, pooled: Tensor, source: Tensor, spread: Tensor) -> Tensor:
-        """The difference (B, S, token bits) float32.
+    def asked(self, pooled: Tensor) -> Tensor:
+        """The instruction (B, D) as the network over pixels reads it: normalised."""
+        return F.layer_norm(pooled, pooled.shape[-1:], eps=self.eps)
+
+    def forward(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid, spread: Tensor) -> Tensor:
+        """The difference (B, h * w, token bits) float32.
 
         Args:
-            states: (B, S, D), out of the last block, of the source's finest tokens.
-            pooled: (B, D), the instruction.
-            source: (B, S, token bits), those tokens themselves.
+            states: (B, h * w, D), out of the last block, of the source's finest tokens.
+            text: the instructions.
+            source: (B, h * w, token bits), those tokens themselves.
+            grid: h, w.
             spread: standard deviation of the features, the unit of the shift.
         """
+        h, difference = self._drawn(states, text.pooled, source, spread)
+        before, proposed = self._seen(source, difference, grid)
+        layers = self.collage(before, proposed, _map_of(h, grid), text)
+        made = composed(before, proposed, layers)
+        is_touched = F.max_pool2d((made != before).any(dim=1, keepdim=True).float(), SQUARE).flatten(2).transpose(1, 2)
+        return is_touched * (difference + self.pixels.coded(made - proposed).float())
+
+    def layers(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid, spread: Tensor) -> Layers:
+        """The layers of the collage, for it alone to learn by; arguments as for `forward`."""
+        with torch.no_grad():
+            h, difference = self._drawn(states, text.pooled, source, spread)
+            pictures = self._seen(source, difference, grid)
+        layers: Layers = self.collage(*pictures, _map_of(h, grid), text)
+        return layers
+
+    def _drawn(self, states: Tensor, pooled: Tensor, source: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+        """Steered states, and the difference (B, S, token bits) before it is cut."""
         scale, shift = self.modulation(F.silu(pooled)).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
         h = modulated_norm(states, scale, shift, self.eps)
         mixed = self.mix(self.weigh(h) * self.view(source))
         mapped = self.shift(h).float() * spread + (self.gain(h) * source + mixed).float()
-        asked = F.layer_norm(pooled, pooled.shape[-1:], eps=self.eps).unsqueeze(1)
-        trust = (self.trust(h) + self.trust_asked(asked)).float().sigmoid()
-        difference = torch.lerp(mapped, self.pixels(h, pooled, source).float(), trust)
-        return difference
+        asked = self.asked(pooled)
+        trust = (self.trust(h) + self.trust_asked(asked).unsqueeze(1)).float().sigmoid()
+        return h, torch.lerp(mapped, self.pixels(h, asked, source).float(), trust)
+
+    def _seen(self, source: Tensor, difference: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """The source and what is proposed so far in the colours of their pixels, (B, 3, h, w)."""
+        return self.pixels.seen(source, grid), self.pixels.seen(source + difference.to(source.dtype), grid)
 
 
-def place_waves(grid: Grid, device: torch.device) -> Tensor:
-    """Where the tokens of a grid (h, w) lie in the picture: (h * w, 16), sines and cosines of down and across."""
-    axes = torch.meshgrid(*((torch.arange(n, device=device) + 0.5) / n for n in grid), indexing="ij")
-    angles = torch.stack(axes, dim=-1).flatten(0, 1).unsqueeze(-1) * math.pi * torch.tensor(PLACE_WAVES, device=device)
-    return torch.cat((angles.sin(), angles.cos()), dim=-1).flatten(1)
+def _map_of(tokens: Tensor, grid: Grid) -> Tensor:
+    map_: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
+    return map_

@@ -20,6 +20,7 @@ from varedit.text_features import TextFeatures
 from varedit.transformer.attention import TextPool
 from varedit.transformer.block import Block, Modulation, TextContext, TextKeysValues, modulated_norm
 from varedit.transformer.cache import EditCache, LayerCache, attend_source_groups, attend_teacher_forced
+from varedit.transformer.collage import Layers
 from varedit.transformer.copy_path import CopyPath
 from varedit.transformer.reference import SequenceLayout
 
@@ -80,7 +81,7 @@ class VAREditTransformer(nn.Module):
             attend = partial(attend_teacher_forced, layout=layout, layer=index)
             run = _recomputed(block) if gradient_checkpointing else block.in_context
             x = run(x, shared, context, layout.rotary, attend)
-        proposal = self._proposal(x, context.pooled, source, layout)
+        proposal = self._proposal(x, context, source, layout)
         if proposal is not None:
             scales = range(len(layout.schedule))
             residuals = _required(residuals) + torch.cat([layout.averaged(proposal, scale) for scale in scales], dim=1)
@@ -93,14 +94,26 @@ class VAREditTransformer(nn.Module):
 
         Returns: (B, S, token bits) float32 on the finest grid, how far the target's features lie from the source's.
         """
-        context = self.read_text(text)
-        shared, rotary = self._shared_modulation(context), layout.rotary.rows(0, layout.num_source)
-        x = self._embed_source(source, layout)
-        for block in self._blocks():
-            x = block.in_context(x, shared, context, rotary, partial(attend_source_groups, layout=layout))
-        proposal = self._proposal(x, context.pooled, source, layout)
+        states, context = self._source_states(source, text, layout)
+        proposal = self._proposal(states, context, source, layout)
         assert proposal is not None, "the model has source_proposal"
         return proposal
+
+    def layers(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> Layers:
+        """What the proposal's collage is made of; by it nothing but the collage learns.
+
+        Args: as for `propose`.
+
+        Returns: masks of `pixel_network.SQUARE` pixels a side for each token of the finest grid.
+        """
+        assert self.copy_path is not None and self.copy_path.proposal is not None, "the model has source_proposal"
+        with torch.no_grad():
+            states, context = self._source_states(source, text, layout)
+        h, w = grid = layout.source_grids[0]
+        found: Layers = self.copy_path.proposal.layers(
+            states[:, : h * w], context, source[:, : h * w], grid, self.copy_path.spread
+        )
+        return found
 
     def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
         """Run the source (B, S, token bits) through all blocks and make the cache that `step` reads."""
@@ -113,7 +126,7 @@ class VAREditTransformer(nn.Module):
             layer = self._layer_cache(block, block.read_text(context), block.modulate(shared), layout, index, len(x))
             x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_source, layout=layout))
             layers.append(layer)
-        proposal = self._proposal(x, context.pooled, source, layout)
+        proposal = self._proposal(x, context, source, layout)
         return EditCache(layout, layers, context.pooled, self._head_modulation(context), proposal)
 
     def step(
@@ -173,12 +186,21 @@ class VAREditTransformer(nn.Module):
             embedded = embedded + self.copy_path.proposal.places(layout.source_grids)
         return embedded
 
-    def _proposal(self, x: Tensor, pooled: Tensor, source: Tensor, layout: SequenceLayout) -> Tensor | None:
+    def _proposal(self, x: Tensor, text: TextContext, source: Tensor, layout: SequenceLayout) -> Tensor | None:
         """How far the target lies from the source's finest tokens, from their states in (B, S and more, D)."""
         if self.copy_path is None:
             return None
-        h, w = layout.source_grids[0]
-        return self.copy_path.proposed(x[:, : h * w], pooled, source[:, : h * w])
+        grid = h, w = layout.source_grids[0]
+        return self.copy_path.proposed(x[:, : h * w], text, source[:, : h * w], grid)
+
+    def _source_states(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> tuple[Tensor, TextContext]:
+        """States (B, S, D) of source tokens that nothing generates with, and the instructions as they were read."""
+        context = self.read_text(text)
+        shared, rotary = self._shared_modulation(context), layout.rotary.rows(0, layout.num_source)
+        x = self._embed_source(source, layout)
+        for block in self._blocks():
+            x = block.in_context(x, shared, context, rotary, partial(attend_source_groups, layout=layout))
+        return x, context
 
     def _place_target(self, tokens: Tensor, levels: Tensor, residuals: Tensor | None) -> Tensor:
         placed: Tensor = tokens + self.level_embed(levels)

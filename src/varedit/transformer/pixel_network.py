@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
+from varedit.scales import Grid
 
 SQUARE = 8  # pixels along a token's side, whatever the autoencoder's own number is
 PAINTED = 8  # channels that a token's state paints onto its pixels
@@ -31,7 +32,6 @@ class PixelNetwork(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.eps = config.norm_eps
         self.look = nn.Linear(config.token_bits, 3 * SQUARE**2)
         self.paint = nn.Linear(config.width, PAINTED * SQUARE**2, bias=False)
         self.told = nn.Linear(config.width, 4 * HIDDEN)
@@ -41,24 +41,35 @@ class PixelNetwork(nn.Module):
         self.change = nn.Linear(HIDDEN, 3)
         self.code = nn.Linear(3 * SQUARE**2, config.token_bits, bias=False)
 
-    def forward(self, h: Tensor, pooled: Tensor, source: Tensor) -> Tensor:
-        """What is added to source tokens (B, S, token bits), from their states h (B, S, D) and pooled text (B, D)."""
+    def forward(self, h: Tensor, asked: Tensor, source: Tensor) -> Tensor:
+        """What is added to source tokens (B, S, token bits).
+
+        Args:
+            h: (B, S, D), their states.
+            asked: (B, D), the instruction, normalised.
+            source: those tokens.
+        """
         colours = self.look(source).unflatten(-1, (3, -1)).transpose(-1, -2)  # (B, S, pixels, 3)
         painted = self.paint(h).unflatten(-1, (PAINTED, -1)).transpose(-1, -2)
         place = _places(h.device).to(painted.dtype).expand(*painted.shape[:2], -1, -1)
-        told = self._told(pooled).unsqueeze(1) + self.told_here(h)  # (B, S, 4 * HIDDEN)
+        told = self.told(asked).unsqueeze(1) + self.told_here(h)  # (B, S, 4 * HIDDEN)
         change = self._changed(colours, torch.cat((place, painted), dim=-1), told.unsqueeze(2))
         added: Tensor = self.code(change.transpose(-1, -2).flatten(-2))
         return added
 
-    def edited(self, colours: Tensor, pooled: Tensor) -> Tensor:
-        """Colours (B, N, 3) in [-1, 1] of single pixels, edited as the pooled text (B, D) alone tells."""
+    def edited(self, colours: Tensor, asked: Tensor) -> Tensor:
+        """Colours (B, N, 3) in [-1, 1] of single pixels, edited as the instruction (B, D), normalised, alone tells."""
         nowhere = colours.new_zeros(*colours.shape[:2], 2 + PAINTED)
-        return colours + self._changed(colours, nowhere, self._told(pooled).unsqueeze(1))
+        return colours + self._changed(colours, nowhere, self.told(asked).unsqueeze(1))
 
-    def _told(self, pooled: Tensor) -> Tensor:
-        told: Tensor = self.told(F.layer_norm(pooled, pooled.shape[-1:], eps=self.eps))
-        return told
+    def seen(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """The colours that tokens (B, h * w, token bits) of a grid (h, w) hold: (B, 3, SQUARE h, SQUARE w)."""
+        return F.pixel_shuffle(self.look(tokens).transpose(1, 2).unflatten(2, grid), SQUARE)
+
+    def coded(self, change: Tensor) -> Tensor:
+        """A change (B, 3, SQUARE h, SQUARE w) of colours as one of tokens, (B, h * w, token bits)."""
+        tokens: Tensor = self.code(F.pixel_unshuffle(change, SQUARE).flatten(2).transpose(1, 2))
+        return tokens
 
     def _changed(self, colours: Tensor, rest: Tensor, told: Tensor) -> Tensor:
         """The change (..., 3) of colours (..., 3), from the rest of what is known of them (..., 2 + PAINTED)."""
