@@ -205,6 +205,19 @@ def collage_steps(task: EditorTask, steps: int) -> Iterator[tuple[float, float]]
         yield numbers["changed_mask"] + numbers["thing_mask"], numbers["placement"]
 
 
+@pytest.mark.parametrize("what", ["proposal", "collage"])
+def test_a_proposal_learns_in_bfloat16_too(tmp_path, what):
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        (tmp_path / precision).mkdir()
+        shares, (old, new) = proposing(1.0, what=what)
+        task = task_of(tmp_path / precision, shares, (old, new.replace("float32", precision)))
+        task.data = replace(task.data, train=InTheLeftHalf())
+        with closing(task.batches(DataPosition())) as batches:
+            losses.append(task.loss(next(batches), 0)[0].item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.03) and losses[1] != losses[0]
+
+
 def test_pairs_of_which_no_layers_are_known_take_other_steps(tmp_path):
     task = task_of(tmp_path, *proposing(1.0, what="collage"))
     with closing(task.batches(DataPosition())) as batches:

@@ -148,8 +148,9 @@ class SourceProposal(nn.Module):
         return h, torch.lerp(mapped, self.pixels(h, asked, source).float(), trust)
 
     def _seen(self, source: Tensor, difference: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-        """The source and what is proposed so far in the colours of their pixels, (B, 3, h, w)."""
-        return self.pixels.seen(source, grid), self.pixels.seen(source + difference.to(source.dtype), grid)
+        """The source and what is proposed so far in the colours of their pixels, (B, 3, h, w) float32."""
+        seen, proposed = (self.pixels.seen(each, grid) for each in (source, source + difference.to(source.dtype)))
+        return seen.float(), proposed.float()
 
 
 def _map_of(tokens: Tensor, grid: Grid) -> Tensor:
