@@ -17,6 +17,7 @@ from varedit.data.pairs import PairBatch, TrueLayers
 from varedit.errors import ConfigError, UsageError
 from varedit.training.batches import DataPosition, items_of
 from varedit.training.editor import COARSE_SEED, PROPOSAL_SEED, EditorTask, train_editor
+from varedit.training.loop import Metrics
 from varedit.training.processes import Processes, plain_attention
 from varedit.training.recipe import EditorTraining
 from varedit.training.run import RunFolder
@@ -134,18 +135,22 @@ def proposing(share: float, *, what: str = "proposal") -> list[tuple[str, str]]:
 
 def left_over(task: EditorTask, steps: int, name: str) -> list[float]:
     """What is left after each of some steps on one batch, by the one number of the step."""
-    optimizer = torch.optim.AdamW(task.module.parameters(), lr=1e-2)
-    left = []
+    told = list(told_by_steps(task, steps, learning_rate=1e-2))
+    assert all(numbers.keys() == {name} for numbers in told)
+    return [numbers[name] for numbers in told]
+
+
+def told_by_steps(task: EditorTask, steps: int, *, learning_rate: float) -> Iterator[Metrics]:
+    """The numbers of each of some steps on one batch."""
+    optimizer = torch.optim.AdamW(task.module.parameters(), lr=learning_rate)
     with closing(task.batches(DataPosition())) as batches:
         batch = next(batches)
     for step in range(steps):
         loss, numbers = task.loss(batch, step)
-        assert numbers.keys() == {name}
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        left.append(numbers[name])
-    return left
+        yield numbers
 
 
 def test_what_the_source_proposes_is_learned_in_steps_of_its_own(tmp_path):
@@ -185,24 +190,12 @@ class InTheLeftHalf(Negatives):
 def test_the_collage_learns_alone_beside_states_that_rest(tmp_path):
     task = task_of(tmp_path, *proposing(1.0, what="collage"))
     task.data = replace(task.data, train=InTheLeftHalf())
-    masks, placed = zip(*collage_steps(task, 40), strict=True)
-    assert masks[-1] < 0.5 * masks[0] and placed[-1] < 0.5 * placed[0]
+    first, *_, last = told_by_steps(task, 40, learning_rate=2e-3)
+    assert last["changed_mask"] + last["thing_mask"] < 0.5 * (first["changed_mask"] + first["thing_mask"])
+    assert last["placement"] < 0.5 * first["placement"]
     learned = {name for name, value in task.module.named_parameters() if value.grad is not None}
     collage = "transformer.copy_path.proposal.collage."
     assert learned and learned == {name for name, _ in task.module.named_parameters() if collage in name}
-
-
-def collage_steps(task: EditorTask, steps: int) -> Iterator[tuple[float, float]]:
-    """The masks' and the placement's loss in each of some steps on one batch."""
-    optimizer = torch.optim.AdamW(task.module.parameters(), lr=2e-3)
-    with closing(task.batches(DataPosition())) as batches:
-        batch = next(batches)
-    for step in range(steps):
-        loss, numbers = task.loss(batch, step)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        yield numbers["changed_mask"] + numbers["thing_mask"], numbers["placement"]
 
 
 @pytest.mark.parametrize("what", ["proposal", "collage"])

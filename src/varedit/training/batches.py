@@ -27,6 +27,7 @@ from varedit.training.processes import Processes
 from varedit.training.recipe import OptimizerSettings, Recipe
 from varedit.training.run import step_generator
 from varedit.training.stopping import leave_stopping_to_the_trainer
+from varedit.transformer.collage import Layers
 
 SOURCE_SEED = 7  # added to the recipe's, for the draw of where a step's batch comes from
 REPEAT_WINDOW = 120  # steps until scenes come again, where they do; many numbers of workers divide it
@@ -57,19 +58,6 @@ class DataPosition:
 
 
 @dataclass(frozen=True)
-class LayerTruth:
-    """`data.pairs.TrueLayers` as tensors: masks (B, 1, h, w) in [0, 1], placements (B, 6)."""
-
-    changed: Tensor
-    things: Tensor
-    placements: Tensor
-
-    def to(self, device: torch.device) -> LayerTruth:
-        """The same on a device."""
-        return LayerTruth(self.changed.to(device), self.things.to(device), self.placements.to(device))
-
-
-@dataclass(frozen=True)
 class StepBatch:
     """One step's pairs, or a part of them, all of one template.
 
@@ -79,7 +67,7 @@ class StepBatch:
         instructions: B texts.
         items: which of the step's items these are.
         step_size: how many items the step has on all processes together.
-        layers: how the targets came about, where that is known.
+        layers: how the targets came about, where that is known: masks in [0, 1], and yes or no as 1 or 0.
         stream: lane and position of the records from outside after this batch; None where it is of scenes.
     """
 
@@ -89,12 +77,12 @@ class StepBatch:
     instructions: list[str]
     items: range
     step_size: int
-    layers: LayerTruth | None = None
+    layers: Layers | None = None
     stream: tuple[str, Any] | None = None
 
     def to(self, device: torch.device) -> StepBatch:
         """The same with its tensors on a device."""
-        layers = None if self.layers is None else self.layers.to(device)
+        layers = None if self.layers is None else Layers(*(each.to(device) for each in self.layers))
         sources, targets = self.sources.to(device), self.targets.to(device)
         return dataclasses.replace(self, sources=sources, targets=targets, layers=layers)
 
@@ -102,7 +90,7 @@ class StepBatch:
 def pair_batch(recipe: Recipe, pairs: PairSource, template: Template, indices: Sequence[int]) -> StepBatch:
     """Read the pairs of some indices at a template's pixel size."""
     found = pairs.batch(indices, recipe.editor.picture_size(template.schedule))
-    layers = None if found.layers is None else _layer_truth(found.layers)
+    layers = None if found.layers is None else _layers(found.layers)
     pictures = _pixels(found.sources), _pixels(found.targets)
     return StepBatch(template, *pictures, found.instructions, range(len(indices)), len(indices), layers)
 
@@ -216,9 +204,9 @@ class _Steps(IterableDataset[list[StepBatch] | VAREditError]):
         return RecordBuckets(mixture, share, self.recipe.editor, sum(map(len, self.parts)), state)
 
 
-def _layer_truth(layers: TrueLayers) -> LayerTruth:
-    changed, things = (torch.from_numpy(masks).unsqueeze(1).float() / 255 for masks in layers[:2])
-    return LayerTruth(changed, things, torch.from_numpy(layers.placements))
+def _layers(true: TrueLayers) -> Layers:
+    changed, thing = (torch.from_numpy(masks).unsqueeze(1).float() / 255 for masks in true[:2])
+    return Layers(changed, thing, torch.from_numpy(true.placements))
 
 
 def _pixels(images: NDArray[np.uint8]) -> Tensor:

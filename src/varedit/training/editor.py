@@ -18,15 +18,7 @@ from torch import Tensor, nn
 from varedit.editor import Editor
 from varedit.quantizer import latents_to_tokens
 from varedit.scales import Template
-from varedit.training.batches import (
-    Batches,
-    DataPosition,
-    LayerTruth,
-    PairSource,
-    StepBatch,
-    pair_batch,
-    training_batches,
-)
+from varedit.training.batches import Batches, DataPosition, PairSource, StepBatch, pair_batch, training_batches
 from varedit.training.editor_validation import VALIDATION_PAIRS, EditorValidation, accuracies
 from varedit.training.initialisation import check_initial, initial_autoencoder, initial_parts, start_copy_path
 from varedit.training.loop import Metrics, OnStep, Trained, train
@@ -175,9 +167,7 @@ class EditorTask:
         loss, still = (proposal_loss(each, after, torch.ones_like(copy_path.spread)) for each in (edited, before))
         return loss, {"pixels_left": loss.item() / still.item()}
 
-    def _collage_loss(
-        self, batch: StepBatch, truth: LayerTruth, frame: Frame, dropped: Tensor
-    ) -> tuple[Tensor, Metrics]:
+    def _collage_loss(self, batch: StepBatch, true: Layers, frame: Frame, dropped: Tensor) -> tuple[Tensor, Metrics]:
         """How far the layers of the proposal's collage are from the true ones."""
         with torch.no_grad():
             features = self.autoencoder.encode(batch.sources)
@@ -185,8 +175,8 @@ class EditorTask:
         with self._autocast(tokens.device):
             found = self.parts.layers(tokens, batch.instructions, frame.layout, dropped)
         size = found.changed.shape[2:]
-        changed, things = (F.interpolate(masks, size=size, mode="area") for masks in (truth.changed, truth.things))
-        return collage_loss(found, Layers(changed, things, truth.placements))
+        changed, thing = (F.interpolate(masks, size=size, mode="area") for masks in true[:2])
+        return collage_loss(found, Layers(changed, thing, true.placement))
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
