@@ -59,21 +59,41 @@ def test_the_truth_tells_the_thing_and_where_it_is_shown_once_more(alone):
 
 def collage_of(scene: Scene, background: Picture) -> Picture:
     """The scene's thing pasted where the truth says, onto its background."""
-    assert scene.thing is not None and scene.placement is not None
+    assert scene.placement is not None
     pictures = [torch.from_numpy(each.copy()).permute(2, 0, 1)[None].float() for each in (scene.source, background)]
-    thing = torch.from_numpy(np.where(scene.thing > 127, 9.0, -9.0)).float()[None, None]
-    taken, copied, log_scale, moved, x, y = scene.placement_numbers
-    placement = torch.tensor([[18 * taken - 9, 18 * copied - 9, log_scale, 18 * moved - 9, x, y]])
-    made = composed(pictures[0], pictures[1], Layers(torch.full_like(thing, 9.0), thing, placement))
+    covered = scene.mask * 0 if scene.thing is None else scene.thing
+    thing = torch.from_numpy(np.where(covered > 127, 9.0, -9.0)).float()[None, None]
+    *choices, log_scale, moved, x, y = scene.placement_numbers
+    placement = torch.tensor([[*(18 * choice - 9 for choice in choices), log_scale, 18 * moved - 9, x, y]])
+    new = np.zeros((24, 24, 4), np.uint8) if scene.placement.sprite is None else scene.placement.sprite
+    sprite = torch.from_numpy(new.copy()).permute(2, 0, 1)[None].float()
+    sprite[:, 3] = sprite[:, 3] / 127.5 * 9 - 9
+    layers = Layers(torch.full_like(thing, 9.0), thing, placement, sprite, torch.tensor([[-9.0, 0.0]]))
+    made = composed(pictures[0], pictures[1], layers)
     picture: Picture = made[0].permute(1, 2, 0).round().byte().numpy()
     return picture
 
 
-def test_other_edits_show_nothing_once_more(alone):
-    for kind in ("add", "background", "remove", "replace", "recolour"):
+def test_the_truth_tells_a_new_thing_and_where_it_stands(alone):
+    for kind in ("add", "replace"):
+        left = []
+        for scene in of_kind(alone, kind):
+            assert scene.placement is not None and scene.placement.sprite is not None
+            assert (scene.thing is None) == (kind == "add") and scene.is_taken == (kind == "replace")
+            background = scene.source if kind == "add" else np.broadcast_to(background_of(scene), scene.source.shape)
+            error, change = (
+                np.abs(each.astype(float) - scene.target).mean()
+                for each in (collage_of(scene, background), scene.source)
+            )
+            left.append(error / change)
+        assert max(left) < 0.7 and np.mean(left) < 0.25, kind
+
+
+def test_other_edits_show_no_thing_over_all_else(alone):
+    for kind in ("background", "remove", "recolour"):
         for scene in of_kind(alone, kind):
             assert scene.placement is None and scene.is_taken == (kind == "remove")
-            assert (scene.thing is None) == (kind in ("add", "background"))
+            assert (scene.thing is None) == (kind == "background")
 
 
 def drawn(

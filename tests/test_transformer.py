@@ -31,8 +31,8 @@ from varedit.errors import ConfigError
 from varedit.quantizer import latents_to_tokens
 from varedit.text_features import TextFeatures
 from varedit.transformer.attention import SelfAttention
-from varedit.transformer.collage import composed
-from varedit.transformer.copy_path import COPY_SCALE, PLACE_WAVES
+from varedit.transformer.collage import Layers, composed
+from varedit.transformer.copy_path import COPY_SCALE, PLACE_WAVES, Proposed
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.places import place_waves
 
@@ -382,8 +382,11 @@ def test_what_the_source_proposes_needs_no_target_and_is_the_same_in_all_passes(
     assert editor.model.copy_path is not None and editor.model.copy_path.proposal is not None
     with outputs_of(editor.model.copy_path.proposal) as proposals:
         passed, stepped = editor.teacher_forced(forced, text), editor.cached(forced, text)
-    for proposal in proposals:
-        assert_close(proposal, alone, rtol=1e-4, atol=1e-4 * alone.std().item())
+    for proposal in cast(list[Proposed], proposals):
+        for each, expected in zip(
+            (proposal.difference, *proposal.layers), (alone.difference, *alone.layers), strict=True
+        ):
+            assert_close(each, expected, rtol=1e-4, atol=1e-4 * expected.std().item())
     assert_close(stepped, passed, rtol=1e-4, atol=1e-4 * passed.std().item())
 
 
@@ -396,7 +399,7 @@ def test_a_proposal_is_gain_mixture_and_shift_or_edited_pixels_by_the_sources_la
         cast(nn.Linear, last).weight.mul_(0.1)  # else rounding decides what changes
     cast(Tensor, path.proposal.collage.masks.bias).copy_(torch.tensor([-1.0] * 4 + [-2.0] * 4))
     with outputs_of(editor.model.blocks[-1]) as states:
-        proposed = editor.model.propose(forced.source, text, editor.layout)
+        proposed, layers_told = editor.model.propose(forced.source, text, editor.layout)
     context = editor.model.read_text(text)
     pooled = context.pooled
     scale, shift = path.proposal.modulation(F.silu(pooled)).chunk(2, dim=-1)
@@ -426,7 +429,7 @@ def test_a_proposal_is_gain_mixture_and_shift_or_edited_pixels_by_the_sources_la
     touched = (moved != 0).any(dim=2, keepdim=True)
     assert touched.any() and not touched.all()
     assert_close(proposed, touched * (drawn + path.proposal.pixels.code(squares)), rtol=1e-4, atol=1e-4)
-    assert_close(editor.model.layers(forced.source, text, editor.layout), layers, rtol=1e-4, atol=1e-4)
+    assert_close(layers_told, layers, rtol=1e-4, atol=1e-4)
 
 
 def test_the_source_is_told_where_its_tokens_lie_in_the_picture():
@@ -457,7 +460,9 @@ def test_a_proposal_that_is_right_gives_the_targets_bits_at_every_scale():
     assert path is not None
     editor.model.head.weight.zero_(), editor.model.head.bias.zero_(), path.strength.fill_(1.0)
     assert path.proposal is not None
-    path.proposal.forward = Answering(latents_to_tokens(target - source, 1)).forward  # type: ignore[method-assign,assignment]
+    no_layers = Layers(*(torch.zeros(0),) * 5)  # which bits do not need
+    answer = Proposed(latents_to_tokens(target - source, 1), no_layers)
+    path.proposal.forward = lambda *_inputs: answer  # type: ignore[method-assign,assignment]
     bits = [latents_to_tokens(each.float(), 1) > 0.5 for each in editor.quantizer.encode(target).bits]
     text = tiny_text((4, 7))
     for logits in (editor.teacher_forced(forced, text), editor.cached(forced, text)):

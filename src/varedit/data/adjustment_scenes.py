@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 
-from varedit.data.adjustments import ALL_ADJUSTMENTS, UNGRADED, Adjustment, Bytes, Kind, Strength, to_bytes
+from varedit.data.adjustments import ALL_ADJUSTMENTS, PIXELATE, UNGRADED, Adjustment, Bytes, Kind, Strength, to_bytes
 from varedit.data.crops import PhotographCrops, mean_change
 from varedit.data.draws import one_of, shuffled
 from varedit.data.language import Phrasing
@@ -51,6 +51,7 @@ class _Request:
     Attributes:
         wrong: makes edits that one might take for it, the likeliest first.
         smallest_change: that the crop must show, see `SMALLEST_CHANGE`.
+        squares: see `Scene.squares`.
     """
 
     edit: Edit
@@ -58,6 +59,7 @@ class _Request:
     category: str
     wrong: Callable[[np.random.Generator], list[Edit]]
     smallest_change: float = SMALLEST_CHANGE
+    squares: int | None = None
 
 
 class AdjustmentScenes:
@@ -115,7 +117,7 @@ class AdjustmentScenes:
             others = (*other_strengths(adjustment), *shuffled(ALL_ADJUSTMENTS, random))
             return [other.apply_to_bytes for other in others]
 
-        return _Request(adjustment.apply_to_bytes, text, category, wrong)
+        return _Request(adjustment.apply_to_bytes, text, category, wrong, squares=_squares(adjustment))
 
     def _pair(self, random: np.random.Generator) -> _Request:
         first, second = random_adjustment(random, self.groups), random_adjustment(random, self.groups)
@@ -129,7 +131,7 @@ class AdjustmentScenes:
             return half + graded + [_then(first, other) for other in shuffled(ALL_ADJUSTMENTS, random)]
 
         text = pair_instruction(first, second, random, self.phrasing)
-        return _Request(_then(first, second), text, "pair", wrong)
+        return _Request(_then(first, second), text, "pair", wrong, squares=_squares(first) or _squares(second))
 
     def _local(self, random: np.random.Generator) -> _Request:
         adjustment = random_adjustment(random, self.groups)
@@ -143,7 +145,8 @@ class AdjustmentScenes:
             return [adjustment.apply_to_bytes, *places[:4], *(_within(other, region) for other in others)]
 
         text = local_instruction(adjustment, region, random, self.phrasing)
-        return _Request(_within(adjustment, region), text, "local", wrong, SMALLEST_LOCAL_CHANGE)
+        edit = _within(adjustment, region)
+        return _Request(edit, text, "local", wrong, SMALLEST_LOCAL_CHANGE, _squares(adjustment))
 
     def _granted(self, request: _Request, random: np.random.Generator, size_hw: tuple[int, int]) -> Scene:
         """Crops are drawn until the edit shows; after the last attempt the one that shows it best is taken."""
@@ -159,7 +162,8 @@ class AdjustmentScenes:
         def wrong(random: np.random.Generator) -> list[Bytes]:
             return distinct([other(source) for other in request.wrong(random)], source, target, at_most=NUM_WRONG)
 
-        return Scene(source, request.text, target, "adjustment", request.category, stem, wrong)
+        squares = request.squares
+        return Scene(source, request.text, target, "adjustment", request.category, stem, wrong, squares=squares)
 
 
 def random_adjustment(random: np.random.Generator, groups: Sequence[Sequence[Kind]] = GROUPS) -> Adjustment:
@@ -167,6 +171,10 @@ def random_adjustment(random: np.random.Generator, groups: Sequence[Sequence[Kin
     kind = one_of(one_of(groups, random), random)
     strength = one_of(_STRENGTHS, random)
     return Adjustment(kind) if kind in UNGRADED else Adjustment(kind, strength)
+
+
+def _squares(adjustment: Adjustment) -> int | None:
+    return PIXELATE[adjustment.strength] if adjustment.kind == "pixelate" else None
 
 
 def other_strengths(adjustment: Adjustment) -> list[Adjustment]:

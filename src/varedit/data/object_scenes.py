@@ -16,9 +16,9 @@ from varedit.data.draws import one_of, shuffled
 from varedit.data.edit_phrases import ObjectEdit, object_instruction
 from varedit.data.language import Phrasing
 from varedit.data.places import REGIONS
-from varedit.data.scene import Placement, Scene, distinct
+from varedit.data.scene import SPRITE_SIDE, Placement, Scene, distinct
 from varedit.data.shapes import PAINT_NAMES, PAINTS, PaintName
-from varedit.data.things import DrawnShape, Thing, ThingSupply, paints_of
+from varedit.data.things import DrawnShape, Thing, ThingSupply, in_a_square, paints_of
 
 KINDS: tuple[ObjectEdit, ...] = get_args(ObjectEdit)
 NUM_THINGS = (1, 1, 2, 2, 3)  # how many there are before the edit, drawn evenly
@@ -39,7 +39,7 @@ class _Edit:
     target: Composition
     text: str
     same_kind: list[Composition]  # the edit with another parameter
-    placement: Placement | None = None  # where it shows the subject once more
+    placement: Placement | None = None  # where it shows the subject once more, or a new thing
 
 
 class ObjectScenes:
@@ -82,7 +82,7 @@ class ObjectScenes:
             return distinct([each.rendered() for each in made], source, target, at_most=NUM_WRONG)
 
         thing = None if kind in ("add", "background") else before.subject.cover(size_hw)
-        is_taken = kind == "remove" or edit.placement is not None
+        is_taken = thing is not None and kind != "recolour"
         return Scene(source, edit.text, target, "object", kind, stem, wrong, thing, is_taken, edit.placement)
 
     # What is there before the edit
@@ -150,7 +150,9 @@ class ObjectScenes:
         others = [before.plus(replace(placed, thing=it).at(region)) for it in self.supply.others(new, random, 5)]
         others += [before.plus(placed.at(other)) for other in elsewhere[:3]]
         text = object_instruction("add", random, self.phrasing, a=new.words, place=region)
-        return _Edit(before.plus(placed.at(region)), text, others)
+        there = placed.at(region)
+        placement = Placement(NEW_SIZE, (there.x, there.y), in_a_square(new, SPRITE_SIDE))
+        return _Edit(before.plus(there), text, others, placement)
 
     def _removal(self, before: Composition, the: str, random: np.random.Generator) -> _Edit:
         others = [before.without(index) for index in range(len(before.things) - 1)]
@@ -162,7 +164,8 @@ class ObjectScenes:
         new = self._new_thing(before, random)
         others = [rest.plus(replace(subject, thing=thing)) for thing in self.supply.others(new, random, 5)]
         text = object_instruction("replace", random, self.phrasing, the=the, a=new.words)
-        return _Edit(rest.plus(replace(subject, thing=new)), text, others)
+        placement = Placement(sprite=in_a_square(new, SPRITE_SIDE))
+        return _Edit(rest.plus(replace(subject, thing=new)), text, others, placement)
 
     def _recolouring(self, before: Composition, the: str, random: np.random.Generator) -> _Edit | None:
         subject, shape = before.subject, before.subject.thing

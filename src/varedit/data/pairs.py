@@ -17,12 +17,16 @@ class TrueLayers(NamedTuple):
         changed: (B, H, W) uint8, 255 where the edit may change the source, 0 where it must not.
         things: (B, H, W) uint8, how far each pixel of the source belongs to the thing that the instruction speaks of,
             0 to 255; nothing but 0 where it speaks of none that is there.
-        placements: (B, 6) float32, see `scene.Scene.placement_numbers`.
+        placements: (B, 7) float32, see `scene.Scene.placement_numbers`.
+        sprites: (B, h, w, 4) uint8 RGBA, the new things that are placed; nothing but 0 where there is none.
+        squares: (B,) float32, how many squares the shorter side of a mosaic has; 0 where there is none.
     """
 
     changed: Bytes
     things: Bytes
     placements: NDArray[np.float32]
+    sprites: Bytes
+    squares: NDArray[np.float32]
 
 
 class PairBatch(NamedTuple):

@@ -16,25 +16,33 @@ Family = Literal["adjustment", "colour", "object"]
 FAMILIES: tuple[Family, ...] = ("adjustment", "colour", "object")
 
 
-@dataclass(frozen=True)
+SPRITE_SIDE = 24  # pixels of the squares in which new things are kept; in pictures of 64 they are up to 27 large
+
+
+@dataclass(frozen=True, eq=False)
 class Placement:
-    """Where a target shows a thing of its source once more, as it is, over all else.
+    """Where a target shows a thing over all else: one of its source once more, as it is, or a new one.
 
     Attributes:
-        scale: its size there, over that in the source.
-        centre: x and y of its middle, as shares of the picture's sides; None where that is the thing's own place.
+        scale: its size there, over that of the thing that the instruction speaks of; of a new thing that takes no
+            other's place, over the picture's shorter side.
+        centre: x and y of its middle, as shares of the picture's sides; None where that is the place of the thing that
+            the instruction speaks of.
+        sprite: what is new, (SPRITE_SIDE, SPRITE_SIDE, 4) uint8 RGBA; None for the source's own thing.
     """
 
     scale: float = 1.0
     centre: tuple[float, float] | None = None
+    sprite: Bytes | None = None
 
     @property
-    def numbers(self) -> tuple[float, float, float, float, float]:
-        """One, the logarithm of the scale, whether there is a new place, and the place; zeros for what is not."""
-        return (1.0, math.log(self.scale), float(self.centre is not None), *(self.centre or (0.0, 0.0)))
+    def numbers(self) -> tuple[float, ...]:
+        """Six: is it the source's, is it new, the logarithm of the scale, has it a place of its own, and that place."""
+        is_new, has_place = self.sprite is not None, self.centre is not None
+        return (1.0 - is_new, float(is_new), math.log(self.scale), float(has_place), *(self.centre or (0.0, 0.0)))
 
 
-NOWHERE = (0.0, 0.0, 0.0, 0.0, 0.0)  # the numbers where a target shows nothing of its source once more
+NOWHERE = (0.0,) * 6  # the numbers where a target shows no thing over all else
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +58,8 @@ class Scene:
         thing: (H, W) uint8, how far each pixel of the source belongs to the thing that the instruction speaks of; None
             where it speaks of none that is there.
         is_taken: whether the thing is gone from where it was, and what was behind it shows.
-        placement: where the target shows that thing once more; None where it does not.
+        placement: where the target shows that thing once more, or a new one; None where it shows none.
+        squares: how many flat squares along its shorter side the target is made of, where it is a mosaic; else None.
     """
 
     source: Bytes
@@ -63,10 +72,11 @@ class Scene:
     thing: Bytes | None = None
     is_taken: bool = False
     placement: Placement | None = None
+    squares: int | None = None
 
     @property
     def placement_numbers(self) -> tuple[float, ...]:
-        """Six: whether the thing is taken away, and the numbers of its placement."""
+        """Seven: whether the thing is taken away, and the numbers of the placement."""
         return (float(self.is_taken), *(NOWHERE if self.placement is None else self.placement.numbers))
 
     @property

@@ -21,7 +21,7 @@ from varedit.data.crops import PhotographCrops, photograph_files
 from varedit.data.cutouts import load_cutouts
 from varedit.data.object_scenes import ObjectScenes
 from varedit.data.pairs import PairBatch, TrueLayers
-from varedit.data.scene import FAMILIES, Family, Scene, SceneFamily
+from varedit.data.scene import FAMILIES, SPRITE_SIDE, Family, Scene, SceneFamily
 from varedit.data.splits import Split, split_of
 from varedit.errors import InputMissing, UsageError
 
@@ -127,7 +127,12 @@ def _true_layers(scenes: Sequence[Scene]) -> TrueLayers:
     changed = np.stack([scene.mask for scene in scenes])
     things = [np.zeros_like(scene.mask) if scene.thing is None else scene.thing for scene in scenes]
     placements = np.array([scene.placement_numbers for scene in scenes], np.float32)
-    return TrueLayers(changed, np.stack(things), placements)
+    sprites = np.zeros((len(scenes), SPRITE_SIDE, SPRITE_SIDE, 4), np.uint8)
+    for sprite, scene in zip(sprites, scenes, strict=True):
+        if scene.placement is not None and scene.placement.sprite is not None:
+            sprite[:] = scene.placement.sprite
+    squares = np.array([scene.squares or 0 for scene in scenes], np.float32)
+    return TrueLayers(changed, np.stack(things), placements, sprites, squares)
 
 
 def _family_ends(shares: dict[Family, float]) -> NDArray[np.float64]:

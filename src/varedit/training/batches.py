@@ -206,7 +206,10 @@ class _Steps(IterableDataset[list[StepBatch] | VAREditError]):
 
 def _layers(true: TrueLayers) -> Layers:
     changed, thing = (torch.from_numpy(masks).unsqueeze(1).float() / 255 for masks in true[:2])
-    return Layers(changed, thing, torch.from_numpy(true.placements))
+    sprites, squares = torch.from_numpy(true.sprites).permute(0, 3, 1, 2), torch.from_numpy(true.squares)
+    sprite = torch.cat((sprites[:, :3].float() / 127.5 - 1, sprites[:, 3:].float() / 255), dim=1)
+    mosaic = torch.stack((squares.sign(), squares.clamp(min=1).log()), dim=1)
+    return Layers(changed, thing, torch.from_numpy(true.placements), sprite, mosaic)
 
 
 def _pixels(images: NDArray[np.uint8]) -> Tensor:

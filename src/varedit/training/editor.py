@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.editor import Editor
@@ -29,13 +28,12 @@ from varedit.training.recipe import Recipe
 from varedit.training.run import RunFolder, step_generator
 from varedit.training.self_correction import draw_flips
 from varedit.training.teacher_forcing import Frame, teacher_forced
-from varedit.transformer.collage import Layers
 from varedit.transformer.reference import source_tokens
 
 COARSE_SEED = 5  # added to the recipe's seed for the draw of coarse steps
 PROPOSAL_SEED = 7  # the same for steps of the proposal alone
 PIXEL_SEED = 11  # for those of its pixel network
-COLLAGE_SEED = 13  # and for those of its collage
+COLLAGE_WEIGHT = 0.25  # of the collage's layers beside the distance of the proposal
 PIXELS = 256  # of each picture that a step of the pixel network looks at
 
 
@@ -119,12 +117,10 @@ class EditorTask:
         flips, dropped = self._drawn(batch, frame, step, device)
         if self._falls(step, PIXEL_SEED, self.settings.pixel_share):
             return self._pixel_loss(batch, step, dropped)
-        if batch.layers is not None and self._falls(step, COLLAGE_SEED, self.settings.collage_share):
-            return self._collage_loss(batch, batch.layers, frame, dropped)
         with torch.no_grad():
             source, target = self.autoencoder.encode(torch.cat((batch.sources, batch.targets))).chunk(2)
         if self._falls(step, PROPOSAL_SEED, self.settings.proposal_share):
-            return self._proposal_loss(source, target, batch.instructions, frame, dropped)
+            return self._proposal_loss(source, target, batch, frame, dropped)
         if self._falls(step, COARSE_SEED, self.settings.coarse_share):
             frame = frame.coarsest(min(self.settings.coarse_scales or 1, len(frame.layout.schedule)))
         forced = teacher_forced(source, target, frame, flips)
@@ -142,18 +138,25 @@ class EditorTask:
         return loss, accuracies(logits, forced, frame.layout.schedule)
 
     def _proposal_loss(
-        self, source: Tensor, target: Tensor, instructions: list[str], frame: Frame, dropped: Tensor
+        self, source: Tensor, target: Tensor, batch: StepBatch, frame: Frame, dropped: Tensor
     ) -> tuple[Tensor, Metrics]:
-        """The distance of the proposal, and what is left of it over that of no change."""
+        """The distance of the proposal, and what is left of it over that of no change; the same of its collage, where
+        the true one is known.
+        """
         with torch.no_grad():
             tokens = source_tokens(source, frame.quantizer, frame.layout, frame.merge)
             difference = latents_to_tokens(target - source, frame.merge)
         with self._autocast(source.device):
-            proposed = self.parts.proposal(tokens, instructions, frame.layout, dropped)
+            proposed = self.parts.proposal(tokens, batch.instructions, frame.layout, dropped)
         copy_path = self.parts.transformer.copy_path
         assert copy_path is not None, "a model with a proposal has a copy path"
-        loss, still = (proposal_loss(each, difference, copy_path.spread) for each in (proposed, 0 * difference))
-        return loss, {"proposal_left": loss.item() / still.item()}
+        candidates = proposed.difference, torch.zeros_like(difference)
+        loss, still = (proposal_loss(each, difference, copy_path.spread) for each in candidates)
+        metrics = {"proposal_left": loss.item() / still.item()}
+        if batch.layers is None:
+            return loss, metrics
+        collage, terms = collage_loss(proposed.layers, batch.layers)
+        return loss + COLLAGE_WEIGHT * collage, metrics | terms
 
     def _pixel_loss(self, batch: StepBatch, step: int, dropped: Tensor) -> tuple[Tensor, Metrics]:
         """The distance of some pixels, edited by the pixel network as the instruction alone tells it."""
@@ -166,17 +169,6 @@ class EditorTask:
         edited = copy_path.proposal.pixels.edited(before, asked)
         loss, still = (proposal_loss(each, after, torch.ones_like(copy_path.spread)) for each in (edited, before))
         return loss, {"pixels_left": loss.item() / still.item()}
-
-    def _collage_loss(self, batch: StepBatch, true: Layers, frame: Frame, dropped: Tensor) -> tuple[Tensor, Metrics]:
-        """How far the layers of the proposal's collage are from the true ones."""
-        with torch.no_grad():
-            features = self.autoencoder.encode(batch.sources)
-            tokens = source_tokens(features, frame.quantizer, frame.layout, frame.merge)
-        with self._autocast(tokens.device):
-            found = self.parts.layers(tokens, batch.instructions, frame.layout, dropped)
-        size = found.changed.shape[2:]
-        changed, thing = (F.interpolate(masks, size=size, mode="area") for masks in true[:2])
-        return collage_loss(found, Layers(changed, thing, true.placement))
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")

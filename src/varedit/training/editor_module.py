@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from varedit.text import TextEncoder
 from varedit.text_features import TextFeatures
 from varedit.training.teacher_forcing import TeacherForced
-from varedit.transformer.collage import Layers
+from varedit.transformer.copy_path import Proposed
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout
 
@@ -79,15 +79,9 @@ class EditorParts:
         )
         return logits
 
-    def proposal(self, source: Tensor, instructions: list[str], layout: SequenceLayout, dropped: Tensor) -> Tensor:
-        """What source tokens (B, S, token bits) propose: (B, S, token bits) float32."""
+    def proposal(self, source: Tensor, instructions: list[str], layout: SequenceLayout, dropped: Tensor) -> Proposed:
+        """What source tokens (B, S, token bits) propose."""
         return self.transformer.propose(source, self._text(instructions, dropped), layout)
-
-    def layers(self, source: Tensor, instructions: list[str], layout: SequenceLayout, dropped: Tensor) -> Layers:
-        """The collage that source tokens (B, S, token bits) propose; nothing else learns by it."""
-        with torch.no_grad():
-            text = self._text(instructions, dropped)
-        return self.transformer.layers(source, text, layout)
 
     @torch.no_grad()
     def pooled_text(self, instructions: list[str], dropped: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ from varedit.transformer.collage import Layers
 SMALLEST_ERROR = 1e-3  # mean square per channel over the features' variance; below it the distance is a parabola
 SIZE_WEIGHT = 20.0  # of the squared error of a thing's size, as a logarithm, beside an entropy
 PLACE_WEIGHT = 200.0  # of that of its place, as a share of the picture's side
-PLACEMENT_WEIGHT = 0.3  # of all these beside the entropy of the masks
+PLACEMENT_WEIGHT = 0.3  # of all these, and of mosaics, beside the entropy of the masks
+SPRITE_WEIGHT = 4.0  # of new things, which few pairs have
+COLOUR_WEIGHT = 2.0  # of their colours' mean error beside the entropy of their outlines
 
 
 def bit_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -60,25 +62,42 @@ def proposal_loss(proposed: Tensor, difference: Tensor, spread: Tensor) -> Tenso
 
 
 def collage_loss(found: Layers, true: Layers) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of both masks, and what the placements are off.
+    """Cross-entropy of both masks, and what the placements, the new things and the mosaics are off.
 
-    Size and place have a say only where the truth has them.
+    Sizes, places and looks have a say only where the truth has them.
 
     Args:
         found: from the model.
-        true: masks in [0, 1] and yes or no as 1 or 0, in the place of logits.
+        true: masks and sprites of any size, in [0, 1], and yes or no as 1 or 0, in the place of logits.
 
     Returns: the loss, and its terms by name.
     """
     masks = zip(found[:2], true[:2], strict=True)
-    changed, thing = (F.binary_cross_entropy_with_logits(logits, mask) for logits, mask in masks)
-    (taken, copied, size, moved, *where), (is_taken, is_copied, true_size, is_moved, *true_where) = (
+    changed, thing = (_entropy(logits, _resized(mask, logits)) for logits, mask in masks)
+    (*choices, size, moved, x, y), (*true_choices, true_size, is_moved, true_x, true_y) = (
         layers.placement.unbind(1) for layers in (found, true)
     )
-    placed = F.binary_cross_entropy_with_logits(copied, is_copied) + F.binary_cross_entropy_with_logits(moved, is_moved)
-    placed = placed + F.binary_cross_entropy_with_logits(taken, is_taken)
-    placed = placed + SIZE_WEIGHT * (is_copied * (size - true_size).square()).mean()
-    for shares, true_shares in zip(where, true_where, strict=True):
-        placed = placed + PLACE_WEIGHT * (is_moved * (shares - true_shares).square()).mean()
-    terms = {"changed_mask": changed.item(), "thing_mask": thing.item(), "placement": placed.item()}
-    return changed + thing + PLACEMENT_WEIGHT * placed, terms
+    _, is_copied, is_new = true_choices
+    placed = sum(_entropy(*each) for each in zip((*choices, moved), (*true_choices, is_moved), strict=True))
+    placed = placed + SIZE_WEIGHT * ((is_copied + is_new) * (size - true_size).square()).mean()
+    placed = placed + PLACE_WEIGHT * (is_moved * ((x - true_x).square() + (y - true_y).square())).mean()
+
+    sprite = _resized(true.sprite, found.sprite)
+    colours = (sprite[:, 3:] * (found.sprite[:, :3] - sprite[:, :3]).abs()).flatten(1).mean(dim=1)
+    drawn = _entropy(found.sprite[:, 3:], sprite[:, 3:], "none").flatten(1).mean(dim=1) + COLOUR_WEIGHT * colours
+    drawn = SPRITE_WEIGHT * (is_new * drawn).mean()
+
+    (squared, count), (is_squared, true_count) = (layers.mosaic.unbind(1) for layers in (found, true))
+    squares = _entropy(squared, is_squared) + SIZE_WEIGHT * (is_squared * (count - true_count).square()).mean()
+
+    terms = {"changed_mask": changed, "thing_mask": thing, "placement": placed, "new_thing": drawn, "mosaic": squares}
+    loss = changed + thing + drawn + PLACEMENT_WEIGHT * (placed + squares)
+    return loss, {name: term.item() for name, term in terms.items()}
+
+
+def _entropy(logits: Tensor, shares: Tensor, reduction: str = "mean") -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, shares, reduction=reduction)
+
+
+def _resized(picture: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(picture, size=like.shape[2:], mode="area")

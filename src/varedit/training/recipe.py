@@ -19,7 +19,7 @@ from varedit.config import (
 )
 from varedit.errors import ConfigError, InputMissing
 
-SHARES_OF_THE_PROPOSAL = ("proposal_share", "pixel_share", "collage_share")
+SHARES_OF_THE_PROPOSAL = ("proposal_share", "pixel_share")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +127,6 @@ class EditorTraining(OptimizerSettings):
     coarse_scales: int | None = None  # how many these are
     proposal_share: float = 0.0  # of the steps that train the source's proposal alone (`source_proposal`)
     pixel_share: float = 0.0  # of the steps that train the proposal's pixel network alone, the cheapest
-    collage_share: float = 0.0  # of the steps that train the proposal's collage alone, on scenes
     initial_kind: Literal["scratch", "infinity", "editor"] = "scratch"  # what the first weights are, see `initial`
     initial: str | None = None  # an Infinity checkpoint (file or sharded folder), or the folder of an editor
     initial_gain: float = 1.0  # of the residual branches from scratch, see `initialisation`

@@ -1,12 +1,14 @@
-"""Cuts and pastes: where the source changes at all, which of its pixels are the thing spoken of, where that thing goes.
+"""Cuts and pastes: where the source changes at all, which of its pixels are the thing spoken of, what goes where.
 
 Where a thing ends, the source shows to the pixel; which thing is meant, the states of tokens know. A U-Net brings the
 two together. What changes then takes the proposal's colours, and nothing else does; and a thing that is moved, or made
-larger or smaller, is pasted there as the source shows it, since no token could hold it as sharply.
+larger or smaller, is pasted there as the source shows it, since no token could hold it as sharply. So is a new thing,
+which another network draws by its name.
 """
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -18,6 +20,7 @@ from varedit.config import TransformerConfig
 from varedit.transformer.attention import TextPool
 from varedit.transformer.block import TextContext
 from varedit.transformer.places import place_waves
+from varedit.transformer.sprite_network import SpriteNetwork
 from varedit.unet_parts import ToldBlock, smooth_step
 
 FOLD = 2  # pixels along the side of what the finest level sees as one
@@ -26,9 +29,13 @@ READ = 128  # channels of what a level is told of the instruction, and of the hi
 READERS = 4  # weighted means of the instruction's words that are read
 WAVES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # half waves over the picture that tell a place
 MASKS = 2  # what changes, and the thing
-PLACEMENT = 6  # is it taken away, is it shown, log of its scale, is it moved, x and y of where to; see `Layers`
+PLACEMENT = (
+    7  # is it taken away, is it shown, is a new one, log of the scale, has that its own place, x, y: see `Layers`
+)
+MOSAIC = 2  # is there one, log of its squares
 CERTAIN = (0.35, 0.65)  # a probability below is none, above it is full
 LARGEST_SCALE = 4.0
+USUAL_SQUARES = 14.0  # along a mosaic's shorter side, what the number of squares begins with
 SURE = 2.0  # logits of what the layers begin with
 QUIET_SHARE = 0.02  # of the weights that tell layers, at first
 LEAST_KNOWN = 1e-4  # share of a square's pixels
@@ -41,14 +48,21 @@ class Layers(NamedTuple):
     Attributes:
         changed: (B, 1, h, w), logits of a pixel's change.
         thing: (B, 1, h, w), logits that it belongs to the thing that the instruction speaks of.
-        placement: (B, 6): logit that the thing is taken away from where it is; logit that it is shown once more, as it
-            is in the source, over what is there; the logarithm of the size in which it is, over its size in the source;
-            logit that it is elsewhere; and the middle of its box there, x and y as shares of the picture's sides.
+        placement: (B, 7): logit that the thing is taken away from where it is; logit that it is shown once more, as it
+            is in the source, over what is there; logit that a new thing is, which is not the proposal's to draw then;
+            the logarithm of the size of what is shown, over the thing's own, and of a new thing that has a place of its
+            own, over the picture's shorter side; logit of such a place; and the middle of what is shown there, x and y
+            as shares of the picture's sides.
+        sprite: (B, 4, side, side), the new thing, see `SpriteNetwork`.
+        mosaic: (B, 2): logit that what changes becomes a mosaic of flat squares; the logarithm of how many of them lie
+            along the picture's shorter side.
     """
 
     changed: Tensor
     thing: Tensor
     placement: Tensor
+    sprite: Tensor
+    mosaic: Tensor
 
 
 class Collage(nn.Module):
@@ -66,18 +80,20 @@ class Collage(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(WIDTHS))
         self.after = nn.ModuleList(ToldBlock(width, READ) for width in WIDTHS[:-1])
         self.masks = nn.Conv2d(WIDTHS[0], MASKS * FOLD**2, 3, padding=1)
-        self.place = nn.Sequential(nn.SiLU(), nn.Linear(READ, READ), nn.SiLU(), nn.Linear(READ, PLACEMENT))
+        self.place = nn.Sequential(nn.SiLU(), nn.Linear(READ, READ), nn.SiLU(), nn.Linear(READ, PLACEMENT + MOSAIC))
+        self.sprites = SpriteNetwork(config)
 
     @torch.no_grad()
     def begin_with_the_proposal(self) -> None:
-        """At first all may change, and no thing is shown once more, so that the proposal is as it was."""
+        """At first all may change, no thing is shown over it, and nothing is a mosaic: the proposal is as it was."""
         changed, thing = cast(Tensor, self.masks.bias).chunk(MASKS)
         changed.fill_(SURE)
         thing.fill_(-SURE)
         last = cast(nn.Linear, self.place[-1])
         for layer in (self.masks, last):
             layer.weight.mul_(QUIET_SHARE)
-        last.bias[:2] = -SURE  # neither taken away nor shown once more
+        last.bias[:3] = -SURE  # neither taken away nor shown once more, and nothing new
+        last.bias[PLACEMENT:] = torch.tensor([-SURE, math.log(USUAL_SQUARES)])
 
     def forward(self, source: Tensor, proposed: Tensor, states: Tensor, text: TextContext) -> Layers:
         """Find the layers.
@@ -102,32 +118,76 @@ class Collage(nn.Module):
         for finer, up, block in reversed(list(zip(kept, self.up, self.after, strict=True))):
             x = block(finer + F.pixel_shuffle(up(x), 2), read)
         changed, thing = F.pixel_shuffle(self.masks(F.silu(x)), FOLD).float().chunk(MASKS, dim=1)
-        return Layers(changed, thing, cast(Tensor, self.place(read)).float())
+        placement, mosaic = cast(Tensor, self.place(read)).float().split((PLACEMENT, MOSAIC), dim=1)
+        return Layers(changed, thing, placement, self.sprites(text), mosaic)
 
 
 def composed(source: Tensor, proposed: Tensor, layers: Layers) -> Tensor:
     """The picture (B, 3, h, w) of layers.
 
-    It is the source, over it the proposal where it changes, over that what surrounds the thing, where that is taken
-    away, and over that the thing, where it is shown once more.
+    It is the source, over it the proposal or a mosaic of it where it changes, over that what surrounds the thing, where
+    that is taken away, and over that the thing, where it is shown once more, or a new one.
     """
-    changed, thing = (smooth_step(torch.sigmoid(logits), CERTAIN) for logits in layers[:2])
-    is_taken, is_copied, log_scale, is_moved, x, y = layers.placement.unsqueeze(-1).unbind(1)  # each (B, 1)
-    taken = _widened(thing, 1) * smooth_step(torch.sigmoid(is_taken), CERTAIN)[..., None, None]
-    under = torch.lerp(torch.lerp(source, proposed, changed), _filled(source, 1 - _widened(thing, 2)), taken)
+    changed, thing = (_sure(logits) for logits in layers[:2])
+    taken, copied, is_new, log_scale, moved, *own_place = layers.placement.unsqueeze(-1).unbind(1)  # each (B, 1)
+    is_mosaic, log_squares = layers.mosaic.unsqueeze(-1).unbind(1)
+    drawn = torch.lerp(proposed, _in_squares(proposed, log_squares.exp()), _of_pictures(is_mosaic))
+    under = torch.lerp(source, drawn, changed * (1 - _of_pictures(is_new)))
+    under = torch.lerp(under, _filled(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
+
+    height, width = source.shape[2:]
+    ends = [_ends(thing.sum(dim=axis).squeeze(1)) for axis in (2, 3)]  # across, down
+    middles = [(first + last) / 2 for first, last in ends]
+    there = [torch.lerp(middle, to, _sure(moved)) for middle, to in zip(middles, own_place, strict=True)]
     scale = log_scale.exp().clamp(1 / LARGEST_SCALE, LARGEST_SCALE)
-    elsewhere = smooth_step(torch.sigmoid(is_moved), CERTAIN)
-    from_to = []  # for columns, then for rows: where each of the copy comes from
-    for axis, to in ((3, x), (2, y)):
-        places = (torch.arange(thing.shape[axis], device=thing.device) + 0.5) / thing.shape[axis]
-        middle = _middle(thing.sum(dim=5 - axis).squeeze(1))
-        new_middle = torch.lerp(middle, to, elsewhere)
-        from_to.append((places - new_middle) / scale + middle)
-    across, down = from_to
+    away = [
+        (torch.arange(side, device=source.device) + 0.5) / side - to
+        for side, to in zip((width, height), there, strict=True)
+    ]
+    across, down = ((off / scale + middle) for off, middle in zip(away, middles, strict=True))
+    copy = _sampled(torch.cat((source, thing), dim=1), across, down)
+    made = torch.lerp(under, copy[:, :3], copy[:, 3:] * _of_pictures(copied))
+
+    own_side = torch.maximum(*((last - first) * n for (first, last), n in zip(ends, (width, height), strict=True)))
+    side = (torch.lerp(own_side, torch.full_like(own_side, min(height, width)), _sure(moved)) * scale).clamp(min=1)
+    across, down = (off * length / side + 0.5 for off, length in zip(away, (width, height), strict=True))
+    cover = _sure(layers.sprite[:, 3:])
+    new = _sampled(torch.cat((layers.sprite[:, :3] * cover, cover), dim=1), across, down) * _of_pictures(is_new)
+    return made * (1 - new[:, 3:]) + new[:, :3]
+
+
+def _sure(logits: Tensor) -> Tensor:
+    return smooth_step(torch.sigmoid(logits), CERTAIN)
+
+
+def _of_pictures(logits: Tensor) -> Tensor:
+    """Logits (B, 1) as shares that fit pictures, (B, 1, 1, 1)."""
+    return _sure(logits)[..., None, None]
+
+
+def _sampled(picture: Tensor, across: Tensor, down: Tensor) -> Tensor:
+    """A picture (B, C, h, w) read at columns (B, W) and rows (B, H), shares of its sides: (B, C, H, W); 0 beyond it."""
     grid = torch.stack(torch.broadcast_tensors(across.unsqueeze(1), down.unsqueeze(2)), dim=-1) * 2 - 1
-    copy = F.grid_sample(torch.cat((source, thing), dim=1), grid, align_corners=False)
-    shown = copy[:, 3:] * smooth_step(torch.sigmoid(is_copied), CERTAIN)[..., None, None]
-    return torch.lerp(under, copy[:, :3], shown)
+    return F.grid_sample(picture, grid, align_corners=False)
+
+
+def _in_squares(picture: Tensor, count: Tensor) -> Tensor:
+    """A picture (B, C, h, w) as a mosaic: (B, 1) flat squares along its shorter side, each the mean of its pixels."""
+    height, width = picture.shape[2:]
+    count = count.round()
+    rows, columns = (_means(count * side / min(height, width), side) for side in (height, width))
+    with torch.autocast(picture.device.type, enabled=False):  # colours, which bfloat16 would round
+        return rows.unsqueeze(1) @ picture @ columns.mT.unsqueeze(1)
+
+
+@torch.no_grad()
+def _means(count: Tensor, side: int) -> Tensor:
+    """What makes of each of ``side`` places the mean of its part, (B, side, side), where ``count`` (B, 1) parts are."""
+    count = count.round().clamp(1, side)
+    ends = torch.arange(1, side + 1, device=count.device)
+    part = (ends * count / side).ceil()  # (B, side): from 1
+    same = (part.unsqueeze(1) == part.unsqueeze(2)).float()
+    return same / same.sum(dim=2, keepdim=True)
 
 
 def _widened(mask: Tensor, pixels: int) -> Tensor:
@@ -150,8 +210,9 @@ def _filled(picture: Tensor, known: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _middle(profile: Tensor) -> Tensor:
-    """The middle (B, 1) of what a profile (B, n) holds from end to end, but for specks: a share of the n places."""
+def _ends(profile: Tensor) -> tuple[Tensor, Tensor]:
+    """Where what a profile (B, n) holds begins and ends, but for specks: shares of the n places, (B, 1) each."""
+    places = profile.shape[1]
     specks = SPECKS * profile.sum(dim=1, keepdim=True)
     before, after = ((ends.cumsum(dim=1) <= specks).sum(dim=1, keepdim=True) for ends in (profile, profile.flip(1)))
-    return (profile.shape[1] + before - after) / (2 * profile.shape[1])
+    return before / places, 1 - after / places

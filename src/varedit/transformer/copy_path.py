@@ -7,6 +7,7 @@ and `source_proposal`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -63,9 +64,21 @@ class CopyPath(nn.Module):
             vote = opened * torch.asinh(wanted + COPY_SHARPNESS * self.shift(h)) / 2
         return torch.stack((-vote, vote), dim=-1)
 
-    def proposed(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid) -> Tensor | None:
+    def proposed(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid) -> Proposed | None:
         """How far the target lies from each source token; None without `source_proposal`. See `SourceProposal`."""
         return None if self.proposal is None else self.proposal(states, text, source, grid, self.spread)
+
+
+class Proposed(NamedTuple):
+    """What a source is to become.
+
+    Attributes:
+        difference: (B, h * w, token bits) float32, how far the target's features lie from each source token.
+        layers: those of the collage that it was made of.
+    """
+
+    difference: Tensor
+    layers: Layers
 
 
 class SourceProposal(nn.Module):
@@ -112,8 +125,8 @@ class SourceProposal(nn.Module):
         """The instruction (B, D) as the network over pixels reads it: normalised."""
         return F.layer_norm(pooled, pooled.shape[-1:], eps=self.eps)
 
-    def forward(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid, spread: Tensor) -> Tensor:
-        """The difference (B, h * w, token bits) float32.
+    def forward(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid, spread: Tensor) -> Proposed:
+        """What the source is to become.
 
         Args:
             states: (B, h * w, D), out of the last block, of the source's finest tokens.
@@ -124,18 +137,10 @@ class SourceProposal(nn.Module):
         """
         h, difference = self._drawn(states, text.pooled, source, spread)
         before, proposed = self._seen(source, difference, grid)
-        layers = self.collage(before, proposed, _map_of(h, grid), text)
+        layers: Layers = self.collage(before, proposed, h.transpose(1, 2).unflatten(2, grid), text)
         made = composed(before, proposed, layers)
         is_touched = F.max_pool2d((made != before).any(dim=1, keepdim=True).float(), SQUARE).flatten(2).transpose(1, 2)
-        return is_touched * (difference + self.pixels.coded(made - proposed).float())
-
-    def layers(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid, spread: Tensor) -> Layers:
-        """The layers of the collage, for it alone to learn by; arguments as for `forward`."""
-        with torch.no_grad():
-            h, difference = self._drawn(states, text.pooled, source, spread)
-            pictures = self._seen(source, difference, grid)
-        layers: Layers = self.collage(*pictures, _map_of(h, grid), text)
-        return layers
+        return Proposed(is_touched * (difference + self.pixels.coded(made - proposed).float()), layers)
 
     def _drawn(self, states: Tensor, pooled: Tensor, source: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Steered states, and the difference (B, S, token bits) before it is cut."""
@@ -151,8 +156,3 @@ class SourceProposal(nn.Module):
         """The source and what is proposed so far in the colours of their pixels, (B, 3, h, w) float32."""
         seen, proposed = (self.pixels.seen(each, grid) for each in (source, source + difference.to(source.dtype)))
         return seen.float(), proposed.float()
-
-
-def _map_of(tokens: Tensor, grid: Grid) -> Tensor:
-    map_: Tensor = tokens.transpose(1, 2).unflatten(2, grid)
-    return map_

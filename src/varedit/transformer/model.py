@@ -20,8 +20,7 @@ from varedit.text_features import TextFeatures
 from varedit.transformer.attention import TextPool
 from varedit.transformer.block import Block, Modulation, TextContext, TextKeysValues, modulated_norm
 from varedit.transformer.cache import EditCache, LayerCache, attend_source_groups, attend_teacher_forced
-from varedit.transformer.collage import Layers
-from varedit.transformer.copy_path import CopyPath
+from varedit.transformer.copy_path import CopyPath, Proposed
 from varedit.transformer.reference import SequenceLayout
 
 
@@ -83,37 +82,21 @@ class VAREditTransformer(nn.Module):
             x = run(x, shared, context, layout.rotary, attend)
         proposal = self._proposal(x, context, source, layout)
         if proposal is not None:
-            scales = range(len(layout.schedule))
-            residuals = _required(residuals) + torch.cat([layout.averaged(proposal, scale) for scale in scales], dim=1)
+            proposed = [layout.averaged(proposal.difference, scale) for scale in range(len(layout.schedule))]
+            residuals = _required(residuals) + torch.cat(proposed, dim=1)
         return self._logits(x[:, layout.num_source :], self._head_modulation(context), residuals, levels)
 
-    def propose(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> Tensor:
+    def propose(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> Proposed:
         """What the source proposes of the target, which is not needed: see `copy_path.SourceProposal`.
 
         Args: as for `prefill`, by a model with `source_proposal`.
 
-        Returns: (B, S, token bits) float32 on the finest grid, how far the target's features lie from the source's.
+        Returns: the proposal for the finest grid.
         """
         states, context = self._source_states(source, text, layout)
         proposal = self._proposal(states, context, source, layout)
         assert proposal is not None, "the model has source_proposal"
         return proposal
-
-    def layers(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> Layers:
-        """What the proposal's collage is made of; by it nothing but the collage learns.
-
-        Args: as for `propose`.
-
-        Returns: masks of `pixel_network.SQUARE` pixels a side for each token of the finest grid.
-        """
-        assert self.copy_path is not None and self.copy_path.proposal is not None, "the model has source_proposal"
-        with torch.no_grad():
-            states, context = self._source_states(source, text, layout)
-        h, w = grid = layout.source_grids[0]
-        found: Layers = self.copy_path.proposal.layers(
-            states[:, : h * w], context, source[:, : h * w], grid, self.copy_path.spread
-        )
-        return found
 
     def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
         """Run the source (B, S, token bits) through all blocks and make the cache that `step` reads."""
@@ -127,7 +110,8 @@ class VAREditTransformer(nn.Module):
             x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_source, layout=layout))
             layers.append(layer)
         proposal = self._proposal(x, context, source, layout)
-        return EditCache(layout, layers, context.pooled, self._head_modulation(context), proposal)
+        difference = None if proposal is None else proposal.difference
+        return EditCache(layout, layers, context.pooled, self._head_modulation(context), difference)
 
     def step(
         self, inputs: Tensor | None, cache: EditCache, residuals: Tensor | None = None, places: Tensor | None = None
@@ -186,8 +170,8 @@ class VAREditTransformer(nn.Module):
             embedded = embedded + self.copy_path.proposal.places(layout.source_grids)
         return embedded
 
-    def _proposal(self, x: Tensor, text: TextContext, source: Tensor, layout: SequenceLayout) -> Tensor | None:
-        """How far the target lies from the source's finest tokens, from their states in (B, S and more, D)."""
+    def _proposal(self, x: Tensor, text: TextContext, source: Tensor, layout: SequenceLayout) -> Proposed | None:
+        """What is to become of the source's finest tokens, from their states in (B, S and more, D)."""
         if self.copy_path is None:
             return None
         grid = h, w = layout.source_grids[0]
