@@ -462,7 +462,7 @@ def test_a_proposal_that_is_right_gives_the_targets_bits_at_every_scale():
     assert path.proposal is not None
     no_layers = Layers(*(torch.zeros(0),) * 5)  # which bits do not need
     answer = Proposed(latents_to_tokens(target - source, 1), no_layers)
-    path.proposal.forward = lambda *_inputs: answer  # type: ignore[method-assign,assignment]
+    path.proposal.forward = lambda *_inputs: answer  # type: ignore[method-assign]
     bits = [latents_to_tokens(each.float(), 1) > 0.5 for each in editor.quantizer.encode(target).bits]
     text = tiny_text((4, 7))
     for logits in (editor.teacher_forced(forced, text), editor.cached(forced, text)):

@@ -12,17 +12,22 @@ could stay on the chip and is left out, so that the bound is one from below.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from varedit.config import AutoencoderConfig, EditorConfig, TransformerConfig
 from varedit.memory import GUIDANCE_BRANCHES, source_tokens
 from varedit.scales import Grid, ScaleSchedule, Template
 from varedit.t5 import T5Config
-from varedit.transformer.collage import FOLD, MASKS, PLACEMENT, READ, WAVES
+from varedit.transformer.collage import FOLD, MASKS, MOSAIC, PLACEMENT, READ, WAVES
 from varedit.transformer.collage import WIDTHS as COLLAGE_WIDTHS
 from varedit.transformer.copy_path import PLACE_WAVES
 from varedit.transformer.pixel_network import COLOUR_FEATURES, HIDDEN, PAINTED, SQUARE
+from varedit.transformer.sprite_network import READ as SPRITE_READ
+from varedit.transformer.sprite_network import SIDE, START
+from varedit.transformer.sprite_network import WIDTHS as SPRITE_WIDTHS
 
 FLOAT32_BYTES = 4
 
@@ -122,7 +127,7 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
     places = 0
     if transformer.source_proposal:  # of each of the finest tokens; where all lie, once for all items
         places = 2 * source * 4 * len(PLACE_WAVES) * width
-        flops, weights = _proposal_cost(transformer, schedule.lengths[-1], work.words)
+        flops, weights = _proposal_cost(transformer, schedule.final, work.words)
         reading, float32_weights = reading + flops, float32_weights + weights
     return StageCost(
         flops=items * transformer.depth * block,
@@ -131,20 +136,26 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
     )
 
 
-def _proposal_cost(transformer: TransformerConfig, tokens: int, words: int) -> tuple[int, int]:
+def _proposal_cost(transformer: TransformerConfig, grid: Grid, words: int) -> tuple[int, int]:
     """(flops, weights) of what the finest source tokens of one item propose as so many words tell; float32."""
+    tokens = math.prod(grid)
+    mosaic = 3 * SQUARE**3 * tokens * sum(grid)  # each row the mean of some rows, then the same of columns
     width, code = transformer.width, 3 * SQUARE**2 * transformer.token_bits  # between tokens and colours, either way
     maps = width * (4 * transformer.token_bits + width + 1)  # gain, shift, view, mix, weigh, trust
     pixels = 2 * code + width * (PAINTED * SQUARE**2 + 4 * HIDDEN)  # looks, codes, paints, is told here
     each_pixel = HIDDEN * (COLOUR_FEATURES + 2 + PAINTED + HIDDEN + 3)
     instruction = 2 * width**2 + (4 * HIDDEN + 1) * width  # modulation, and what pixels and trust are told
-    convolutions = collage_convolutions(width)
-    read = 2 * width * READ  # of each word, its key and value
-    told = READ * (2 * READ + PLACEMENT + sum(2 * 2 * channels for channels in COLLAGE_WIDTHS))  # two blocks a level
+    convolutions, drawing = collage_convolutions(width), sprite_convolutions()
+    read = 2 * width * (READ + SPRITE_READ)  # of each word, its keys and values
+    told = READ * (2 * READ + PLACEMENT + MOSAIC + sum(4 * channels for channels in COLLAGE_WIDTHS))  # 2 blocks a level
+    told += SPRITE_READ * (SPRITE_READ + SPRITE_WIDTHS[0] * START**2)
     per_token = maps + pixels + SQUARE**2 * each_pixel + 3 * code  # the collage looks twice and codes
-    once = instruction + told + words * (read + 2 * READ)  # the last: scores, and the sum of values
+    once = (
+        instruction + told + mosaic + words * (read + 2 * (READ + SPRITE_READ))
+    )  # the last: scores, and sums of values
     flops = 2 * (tokens * per_token + once) + _convolution_flops(convolutions, tokens * SQUARE**2)
-    return flops, maps + pixels + each_pixel + instruction + told + read + _convolution_weights(convolutions)
+    weights = maps + pixels + each_pixel + instruction + told + read + _convolution_weights([*convolutions, *drawing])
+    return flops + _convolution_flops(drawing, SIDE**2), weights
 
 
 def scale_cost(transformer: TransformerConfig, schedule: ScaleSchedule, scale: int, work: Workload) -> StageCost:
@@ -204,6 +215,13 @@ def collage_convolutions(width: int) -> list[Convolution]:
             found += [Convolution(channels, coarser, 2, 2 * stride), Convolution(coarser, 4 * channels, 1, 2 * stride)]
     found.append(Convolution(finest, MASKS * FOLD**2, 3, FOLD))
     return found
+
+
+def sprite_convolutions() -> list[Convolution]:
+    """All convolutions of what draws new things, over pictures of SIDE pixels a side."""
+    pairs = enumerate(pairwise(SPRITE_WIDTHS))
+    found = [Convolution(coarse, 4 * fine, 3, SIDE // START // 2**level) for level, (coarse, fine) in pairs]
+    return [*found, Convolution(SPRITE_WIDTHS[-1], 4, 3, 1)]
 
 
 def encoder_convolutions(autoencoder: AutoencoderConfig) -> list[Convolution]:
