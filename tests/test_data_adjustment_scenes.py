@@ -24,7 +24,7 @@ from varedit.data.adjustment_scenes import (
     other_strengths,
     random_adjustment,
 )
-from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment, Kind
+from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment, Kind, pixelated
 from varedit.data.crops import PhotographCrops, mean_change, photograph_files
 from varedit.data.language import Phrasing, words
 from varedit.data.phrases import commands, local_phrasings, phrasings
@@ -109,6 +109,20 @@ def halves(text: str, asked: dict[str, Adjustment]) -> tuple[Adjustment, Adjustm
         if text[: joint.start()] in asked and text[joint.end() :] in asked
     ]
     return asked[first], asked[second]
+
+
+def test_the_squares_of_a_pixelated_picture_are_told(crops: PhotographCrops) -> None:
+    scenes = AdjustmentScenes(
+        crops, phrasing="train", nothing_share=0.1, pair_share=PAIR_SHARE, repeated=["pixelate"] * 8
+    )
+    found: Counter[str] = Counter()
+    for scene in (scenes.scene(np.random.default_rng(index), SIZE) for index in range(200)):
+        says_so = re.search("pixel|mosaic|block", scene.instruction, re.IGNORECASE) is not None
+        assert (scene.squares is not None) == says_so, scene.instruction
+        if scene.category == "pixelate":
+            assert_allclose(pixelated(scene.target / 255, scene.squares or 0), scene.target / 255)
+        found[scene.category if says_so else "none"] += 1
+    assert all(found[category] > 5 for category in ("none", "pixelate", "local", "pair"))
 
 
 def test_a_place_is_adjusted_inside_and_blended_at_its_border() -> None:

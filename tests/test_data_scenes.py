@@ -68,12 +68,18 @@ def test_a_batch_tells_the_layers_of_its_scenes(material: Path) -> None:
         scene = scenes.scene(index)
         assert_array_equal(layers.changed[index], scene.mask)
         assert_array_equal(layers.things[index], 0 if scene.thing is None else scene.thing)
-        taken, copied, log_scale, moved, *_ = layers.placements[index]
-        assert taken == (scene.category in ("remove", "move", "bigger", "smaller"))
+        taken, copied, is_new, log_scale, moved, *_ = layers.placements[index]
+        assert taken == (scene.category in ("remove", "move", "bigger", "smaller", "replace"))
         assert copied == (scene.category in ("move", "bigger", "smaller"))
-        assert moved == (scene.category == "move")
-        assert math.exp(log_scale) == pytest.approx({"bigger": 1.5, "smaller": 0.6}.get(scene.category, 1.0))
-    assert layers.placements[:, 0].any() and layers.things.any(axis=(1, 2)).any()
+        assert is_new == (scene.category in ("add", "replace")) == layers.sprites[index].any()
+        assert moved == (scene.category in ("add", "move"))
+        size = {"bigger": 1.5, "smaller": 0.6, "add": 0.34}.get(scene.category, 1.0)
+        assert math.exp(log_scale) == pytest.approx(size, rel=0.3 if scene.category == "replace" else 1e-6)
+        if scene.placement is not None and scene.placement.sprite is not None:
+            assert_array_equal(layers.sprites[index], scene.placement.sprite)
+        assert layers.squares[index] == (scene.squares or 0)
+    assert layers.placements[:, [0, 2]].any(axis=0).all() and layers.things.any(axis=(1, 2)).any()
+    assert layers.squares.any()
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 
 from varedit.data.cutouts import Cutout
 from varedit.data.draws import one_of, shuffled
 from varedit.data.shapes import PAINT_NAMES, SHAPES
-from varedit.data.things import SHAPES_OF, CutoutThing, DrawnShape, ThingSupply, is_held_out_pair, paints_of
+from varedit.data.things import (
+    SHAPES_OF,
+    CutoutThing,
+    DrawnShape,
+    ThingSupply,
+    in_a_square,
+    is_held_out_pair,
+    paints_of,
+)
 
 NOUNS = {"cat": False, "umbrella": False, "ice cream": True, "pear": True}  # whether they are held out
 CUTOUTS = [Cutout(noun, np.zeros((2, 2, 4), np.uint8), f"{noun}-{n}") for noun in NOUNS for n in range(2)]
@@ -47,6 +56,15 @@ def test_a_supply_gives_shapes_where_no_others_are_wanted_or_there() -> None:
     only = [ThingSupply(CUTOUTS).thing(random, held_out=True, only_shapes=True) for _ in range(50)]
     without = [ThingSupply(()).thing(random, held_out=False) for _ in range(50)]
     assert all(isinstance(thing, DrawnShape) for thing in only + without)
+
+
+def test_a_thing_keeps_its_shape_in_a_square() -> None:
+    wide = CutoutThing(Cutout("cat", np.full((4, 12, 4), (10, 20, 30, 255), np.uint8), "cat-1"))
+    square = in_a_square(wide, 24)
+    assert square.shape == (24, 24, 4) and square.dtype == np.uint8
+    assert (square[8:16] == (10, 20, 30, 255)).all() and not square[:8].any() and not square[16:].any()
+    ring = DrawnShape("ring", "red")
+    assert_allclose(in_a_square(ring, 24)[..., 3], 255 * ring.sprite(24)[..., 3], atol=0.5)
 
 
 def test_another_thing_has_none_of_the_names() -> None:

@@ -41,6 +41,12 @@ class Placed:
         covered: NDArray[np.uint8] = (white[..., 0] + 0.5).astype(np.uint8)
         return covered
 
+    def slack(self, size_hw: tuple[int, int]) -> float:
+        """The thing's size over the longest side of what it covers: a star does not fill its square."""
+        covered = self.cover(size_hw) > 127
+        longest = max(int(covered.any(axis=axis).sum()) for axis in (0, 1))
+        return self.size * min(size_hw) / max(longest, 1)
+
     def is_clear_of(self, other: Placed) -> bool:
         """Whether the two stand apart."""
         distance = max(abs(self.x - other.x), abs(self.y - other.y))

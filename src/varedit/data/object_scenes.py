@@ -164,7 +164,8 @@ class ObjectScenes:
         new = self._new_thing(before, random)
         others = [rest.plus(replace(subject, thing=thing)) for thing in self.supply.others(new, random, 5)]
         text = object_instruction("replace", random, self.phrasing, the=the, a=new.words)
-        placement = Placement(sprite=in_a_square(new, SPRITE_SIDE))
+        height, width, _ = before.background.shape
+        placement = Placement(subject.slack((height, width)), sprite=in_a_square(new, SPRITE_SIDE))
         return _Edit(rest.plus(replace(subject, thing=new)), text, others, placement)
 
     def _recolouring(self, before: Composition, the: str, random: np.random.Generator) -> _Edit | None:

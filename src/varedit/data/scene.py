@@ -24,11 +24,12 @@ class Placement:
     """Where a target shows a thing over all else: one of its source once more, as it is, or a new one.
 
     Attributes:
-        scale: its size there, over that of the thing that the instruction speaks of; of a new thing that takes no
-            other's place, over the picture's shorter side.
+        scale: its size there, over that of the thing that the instruction speaks of, as far as one sees it; of a new
+            thing that takes no other's place, over the picture's shorter side.
         centre: x and y of its middle, as shares of the picture's sides; None where that is the place of the thing that
             the instruction speaks of.
-        sprite: what is new, (SPRITE_SIDE, SPRITE_SIDE, 4) uint8 RGBA; None for the source's own thing.
+        sprite: what is new, in a square of its size, (SPRITE_SIDE, SPRITE_SIDE, 4) uint8 RGBA; None for the source's
+            own thing.
     """
 
     scale: float = 1.0

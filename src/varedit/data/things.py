@@ -63,7 +63,7 @@ Thing = DrawnShape | CutoutThing
 
 
 def in_a_square(thing: Thing, side: int) -> NDArray[np.uint8]:
-    """A thing in the middle of a square that it fills from end to end, (side, side, 4) uint8 RGBA."""
+    """A thing in the middle of a square of its size, (side, side, 4) uint8 RGBA."""
     sprite = thing.sprite(side)
     (top, below), (left, right) = ((spare // 2, spare - spare // 2) for spare in (side - n for n in sprite.shape[:2]))
     square = np.pad(sprite * np.array([1, 1, 1, 255], np.float32), ((top, below), (left, right), (0, 0)))

@@ -25,7 +25,7 @@ SIDE = START * 2 ** (len(WIDTHS) - 1)
 
 
 class SpriteNetwork(nn.Module):
-    """Draws the new thing that an instruction names in a square that it fills from end to end."""
+    """Draws the new thing that an instruction names, in a square of its size."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
