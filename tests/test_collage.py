@@ -188,7 +188,7 @@ def test_where_a_thing_is_taken_away_its_surroundings_go_on():
     with_thing[..., 12:20, 20:30] = 1.0
     with_thing[..., 11, 20:30] = 0.9  # the soft edge that no mask holds
     placement = [SURELY, NO, NO, 0.0, NO, 0.0, 0.0]
-    made = composed(with_thing, 0 * source, layered(flat(32, 64), thing, placement))
+    made = composed(with_thing, 0 * source, layered(flat(32, 64, SURELY), thing, placement))
     assert (made - source).abs().max() < 0.15
     untouched = torch.ones(32, 64, dtype=torch.bool)
     untouched[11:21, 19:31] = False

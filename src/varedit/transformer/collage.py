@@ -49,10 +49,9 @@ class Layers(NamedTuple):
         changed: (B, 1, h, w), logits of a pixel's change.
         thing: (B, 1, h, w), logits that it belongs to the thing that the instruction speaks of.
         placement: (B, 7): logit that the thing is taken away from where it is; logit that it is shown once more, as it
-            is in the source, over what is there; logit that a new thing is, which is not the proposal's to draw then;
-            the logarithm of the size of what is shown, over the thing's own, and of a new thing that has a place of its
-            own, over the picture's shorter side; logit of such a place; and the middle of what is shown there, x and y
-            as shares of the picture's sides.
+            is in the source, over what is there; logit that a new thing is; the logarithm of the size of what is shown,
+            over the thing's own, and of a new thing that has a place of its own, over the picture's shorter side; logit
+            of such a place; and the middle of what is shown there, x and y as shares of the picture's sides.
         sprite: (B, 4, side, side), the new thing, see `SpriteNetwork`.
         mosaic: (B, 2): logit that what changes becomes a mosaic of flat squares; the logarithm of how many of them lie
             along the picture's shorter side.
@@ -125,14 +124,16 @@ class Collage(nn.Module):
 def composed(source: Tensor, proposed: Tensor, layers: Layers) -> Tensor:
     """The picture (B, 3, h, w) of layers.
 
-    It is the source, over it the proposal or a mosaic of it where it changes, over that what surrounds the thing, where
-    that is taken away, and over that the thing, where it is shown once more, or a new one.
+    It is the source, over it the proposal or a mosaic of it where it changes, over that the thing, where it is shown
+    once more, or a new one. Where a thing is taken away or a new one comes, that is the whole edit: what surrounds the
+    thing goes on where it was, and nothing is the proposal's.
     """
     changed, thing = (_sure(logits) for logits in layers[:2])
     taken, copied, is_new, log_scale, moved, *own_place = layers.placement.unsqueeze(-1).unbind(1)  # each (B, 1)
     is_mosaic, log_squares = layers.mosaic.unsqueeze(-1).unbind(1)
     drawn = torch.lerp(proposed, _in_squares(proposed, log_squares.exp()), _of_pictures(is_mosaic))
-    under = torch.lerp(source, drawn, changed * (1 - _of_pictures(is_new)))
+    by_proposal = 1 - torch.maximum(_of_pictures(taken), _of_pictures(is_new))
+    under = torch.lerp(source, drawn, changed * by_proposal)
     under = torch.lerp(under, _filled(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
 
     height, width = source.shape[2:]
