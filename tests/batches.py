@@ -25,7 +25,7 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 def settings_of(model: Path, **call: Any) -> EditSettings:
     """Settings of a job with a model folder."""
-    return EditSettings(model=str(model), loading={"device": "cpu", "dtype": "float32"}, call=call, metadata=True)
+    return EditSettings(model=str(model), loading={"device": "cpu", "dtype": "float32"}, call=call, metadata="full")
 
 
 def journal_lines(out: Path) -> list[dict[str, Any]]:

@@ -401,7 +401,7 @@ def test_a_result_tells_how_it_was_made_and_nothing_of_the_photographs_metadata(
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_no_metadata_means_none(edit, suffix):
-    assert edit("--no-metadata", output=f"out.{suffix}").exit_code == 0
+    assert edit("--metadata", "none", output=f"out.{suffix}").exit_code == 0
     assert read_provenance(Path(f"out.{suffix}")) is None
     assert b"varedit" not in Path(f"out.{suffix}").read_bytes() and b"warmer" not in Path(f"out.{suffix}").read_bytes()
 

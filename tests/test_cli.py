@@ -26,7 +26,7 @@ from varedit.cli.jobs import Targets, plan
 from varedit.cli.terminal import printable
 from varedit.images import Picture
 from varedit.pipeline import VAREditPipeline
-from varedit.provenance import read_provenance
+from varedit.provenance import EDITED_BY_MODEL, read_provenance
 
 SCALES = [(1, 1), (2, 3), (4, 5)]
 
@@ -300,11 +300,19 @@ def test_transparency_of_the_photograph_returns(editor, folder):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_the_result_records_how_it_was_made_unless_told_not_to(editor, folder, suffix):
     varedit("edit", "cup.png", "add ❤", "-o", f"with.{suffix}", "--seed", "12")
-    varedit("edit", "cup.png", "add ❤", "-o", f"without.{suffix}", "--no-metadata")
+    varedit("edit", "cup.png", "add ❤", "-o", f"without.{suffix}", "--metadata", "none")
     made = read_provenance(Path(f"with.{suffix}"))
     assert made is not None and (made["instruction"], made["seed"], made["model"]) == ("add ❤", 12, "negative")
     assert read_provenance(Path(f"without.{suffix}")) is None
     assert b"add" not in Path(f"without.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+def test_the_result_may_name_the_model_and_keep_to_itself_what_was_asked(editor, folder, suffix):
+    varedit("edit", "cup.png", "add ❤", "-o", f"out.{suffix}", "--seed", "12", "--metadata", "minimal")
+    made = read_provenance(Path(f"out.{suffix}"))
+    assert made is not None and made.keys() - {"quality"} == {"version", "model"}
+    assert made["model"] == "negative" and EDITED_BY_MODEL.encode() in Path(f"out.{suffix}").read_bytes()
 
 
 def test_quiet_says_nothing_but_the_result(editor, folder):

@@ -78,7 +78,7 @@ def test_a_list_has_its_own_instructions_and_json_tells_of_each_edit(folder):
         {"image": "photos/05.png", "instruction": "make it warmer"},
     ]
     (folder / "edits.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    result = varedit("edits.jsonl", "-o", "out/", "--json", "--no-metadata", "--quiet")
+    result = varedit("edits.jsonl", "-o", "out/", "--json", "--metadata", "none", "--quiet")
     assert result.exit_code == 65
     assert result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
     told = {record["output"]: record for record in map(json.loads, result.stdout.splitlines())}

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 from varedit.errors import ImageError, InputMissing, OutputError, UsageError
 from varedit.images import read_image
 from varedit.output import FORMAT_OF_SUFFIX, check_output_path, encode_image, save_image
-from varedit.provenance import read_provenance
+from varedit.provenance import as_told, read_provenance
 
 RGB = np.add.outer(np.arange(23)[:, None] * 4, np.arange(37)[:, None] * 3 + np.array([0, 20, 40])).astype(np.uint8)[
     :, 0
@@ -53,6 +53,12 @@ def test_a_result_names_its_software_and_is_marked_as_edited_by_a_model(tmp_path
         software = image.info.get("Software") if suffix == "png" else image.getexif()[0x0131]
     assert software == "varedit 1.2.3"
     assert b"digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in path.read_bytes()
+
+
+def test_a_file_may_be_told_less_than_there_is_to_tell():
+    model = {"version": "1", "model": "mini", "repository": None, "revision": None, "model_sha256": "ab"}
+    made = {**model, "instruction": "warmer", "seed": 3}
+    assert as_told(made, "full") == made and as_told(made, "minimal") == model and as_told(made, "none") is None
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "avif", "tif"])

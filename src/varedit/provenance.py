@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from PIL import ExifTags, Image, PngImagePlugin, TiffImagePlugin
 
@@ -26,6 +26,20 @@ _XMP = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">\
 <rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" \
 Iptc4xmpExt:DigitalSourceType="{EDITED_BY_MODEL}"/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>"""
+
+
+Told = Literal["full", "minimal", "none"]  # how much a file says; the mark of the IPTC goes with all but none
+_MINIMAL = ("version", "model", "repository", "revision", "model_sha256")
+
+
+def as_told(made: Mapping[str, Any], told: Told) -> Mapping[str, Any] | None:
+    """What a file is to say of how its picture was made, out of all that there is to say; None is nothing.
+
+    "minimal" leaves out whatever the person chose, above all the instruction.
+    """
+    if told == "none":
+        return None
+    return made if told == "full" else {name: made[name] for name in _MINIMAL if name in made}
 
 
 def metadata_options(provenance: Mapping[str, object], image_format: str) -> dict[str, Any]:

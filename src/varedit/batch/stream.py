@@ -24,6 +24,7 @@ from varedit.images import Picture, load_mask, read_image
 from varedit.memory import MemoryOptions, memory_plan
 from varedit.output import check_output_path, save_image
 from varedit.pipeline import RunOptions, VAREditPipeline
+from varedit.provenance import Told, as_told
 from varedit.requests import EditRequest
 from varedit.results import EditOutput
 from varedit.scales import Template
@@ -44,13 +45,13 @@ class EditSettings:
         model: folder or hub id; None is the model inside the package.
         loading: further arguments of `VAREditPipeline.from_pretrained`, JSON values.
         call: arguments of `VAREditPipeline.requests` but image, prompt and mask; likewise.
-        metadata: whether results carry how they were made.
+        metadata: what results say of how they were made, see `provenance.as_told`.
     """
 
     model: str | None
     loading: Mapping[str, Any]
     call: Mapping[str, Any]
-    metadata: bool
+    metadata: Told
 
     def load(self) -> VAREditPipeline:
         """The pipeline that they ask for."""
@@ -238,7 +239,7 @@ class _Flow:
             np.asarray(output.images[0]),
             self.parked / name,
             alpha=ready.picture.alpha,
-            provenance=output.settings[0] if self.settings.metadata else None,
+            provenance=as_told(output.settings[0], self.settings.metadata),
         )
         return self._outcome(ready.edit, ready.source, parked=name, notes=(*ready.picture.notes, *output.notes[0]))
 

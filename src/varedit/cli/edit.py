@@ -213,8 +213,9 @@ def write_results(job: Job, picture: Picture, result: EditOutput, request: Reque
     """Write the edited picture and its companions."""
     from varedit.cli.compare import side_by_side
     from varedit.output import encode_image, save_image
+    from varedit.provenance import as_told
 
-    provenance = result.settings[0] if request.metadata else None
+    provenance = as_told(result.settings[0], request.metadata)
     edited = pixels(result.images[0])
     if job.output == PIPE:
         write_result(encode_image(edited, "PNG", alpha=picture.alpha, provenance=provenance))

@@ -96,7 +96,7 @@ def settings_of(options: dict[str, Any]) -> EditSettings:
         model=options["model"],
         loading={"device": options["device"]},
         call={"guidance_scale": options["guidance"], **call},
-        metadata=False,
+        metadata="none",
     )
 
 

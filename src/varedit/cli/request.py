@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from varedit.provenance import Told
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,7 +41,7 @@ class Request:
     restore: bool
     fit: str
     force: bool
-    metadata: bool
+    metadata: Told
     as_json: bool
     batch_size: int | None  # this and what follows: of folders and lists of edits
     ray: bool
@@ -215,9 +218,11 @@ _OPTIONS = (
     ),
     click.option("--force", is_flag=True, help="Overwrite files."),
     click.option(
-        "--metadata/--no-metadata",
-        default=True,
-        help="Record instruction, seed, model and settings in the result.  [default: metadata]",
+        "--metadata",
+        type=click.Choice(["full", "minimal", "none"]),
+        default="full",
+        show_default=True,
+        help="What the result says of its making: all, or without instruction, seed and settings, or nothing.",
     ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of the path."),
     click.option(
