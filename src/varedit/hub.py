@@ -72,6 +72,51 @@ def find_dataset(source: str, patterns: Sequence[str]) -> Path:
     return _fetched(source, "dataset", patterns, {})
 
 
+def push_folder(
+    folder: Path, repository: str, *, token: str | None, private: bool | None, revision: str | None, message: str
+) -> str:
+    """Upload a model folder to a repository of the hub, which is made if there is none; files of other names stay.
+
+    Args:
+        repository: ``owner/name``.
+        token: None takes the one that `hf auth login` has kept.
+        private: of a repository that is made; None leaves it to the owner's settings.
+        revision: the branch; None is the main one.
+        message: of the commit.
+
+    Returns: the address of the commit.
+
+    Raises: ModelError.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+
+    if not _is_hub_name(repository):
+        raise ModelError(f"{repository} is not a hub name such as owner/name")
+    api = HfApi(token=token)
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        commit = api.upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=message)
+    except HFValidationError as error:
+        raise ModelError(f"{repository} is not a valid hub name") from error
+    except LocalTokenNotFoundError as error:
+        raise ModelError("the hub takes models from people it knows; log in with: hf auth login") from error
+    except Exception as error:  # as in `_fetched`
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
+            raise ModelError(
+                f"the hub does not let you write to {repository}; log in with a token that may: hf auth login"
+            ) from error
+        raise ModelError(f"{repository} could not be pushed: {_reason(error)}") from error
+    return str(commit.commit_url)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _is_hub_name(source: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
 
@@ -103,5 +148,4 @@ def _fetched(name: str, kind: Literal["model", "dataset"], patterns: Sequence[st
     except LocalEntryNotFoundError as error:
         raise ModelError(f"{name} is not a folder, is not in the local cache, and the hub cannot be reached") from error
     except Exception as error:  # the client passes on the errors of whatever HTTP library it uses
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ModelError(f"{name} could not be fetched: {reason}") from error
+        raise ModelError(f"{name} could not be fetched: {_reason(error)}") from error

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import torch
@@ -24,7 +25,7 @@ from varedit.edited_codes import EditedCodes
 from varedit.editor import Editor, latent_quantizer
 from varedit.errors import UsageError
 from varedit.fit import FitMode
-from varedit.hub import ModelSource, find_model
+from varedit.hub import ModelSource, find_model, push_folder
 from varedit.images import Picture
 from varedit.low_bit import StoredWeights
 from varedit.precision import compute_device, compute_dtype, set_compute_dtype
@@ -123,6 +124,31 @@ class VAREditPipeline:
     def save_pretrained(self, folder: str | Path, *, max_shard_size: str = "5GB") -> None:
         """Write a model folder that `from_pretrained` reads. Raises OutputError."""
         self.editor.save(Path(folder), max_shard_size)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        token: str | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str = "Upload a model of varedit",
+        max_shard_size: str = "5GB",
+    ) -> str:
+        """Upload the model as `save_pretrained` writes it, to where `from_pretrained` finds it by its name.
+
+        A model card is yours to write: a README.md that is there already stays.
+
+        Args: as for `hub.push_folder`; ``repository`` is ``owner/name``.
+
+        Returns: the address of the commit.
+
+        Raises: ModelError, OutputError.
+        """
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            self.save_pretrained(folder, max_shard_size=max_shard_size)
+            return push_folder(folder, repository, token=token, private=private, revision=revision, message=message)
 
     @property
     def config(self) -> EditorConfig:
