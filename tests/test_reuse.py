@@ -78,8 +78,8 @@ def test_a_target_that_equals_the_source_is_the_source_and_costs_nothing(referen
     source = editor.features(2, seed=2)
     sums = sums_of(editor, source)
     generation = begun(editor, source, [SHARP, SHARP], reuse=EXACT)
-    if generation.cache.proposal is not None:
-        generation.cache.proposal = torch.zeros_like(generation.cache.proposal)
+    if (proposed := generation.cache.proposal) is not None:
+        generation.cache.proposal = proposed._replace(difference=torch.zeros_like(proposed.difference))
     computed = []
     step = editor.model.step
 
@@ -195,12 +195,13 @@ def test_where_the_source_proposes_nothing_its_own_bits_are_taken():
     editor = tiny_editor(tiny_config(source_proposal=True), SQUARE)
     source = editor.features(2, seed=9)
     generation = begun(editor, source, [SHARP, SHARP], reuse=ReuseSettings(first_scale=2, tolerance=0.1, margin=0))
-    assert generation.cache.proposal is not None and generation.cache.proposal.shape == (4, 25, 3)
+    proposed = generation.cache.proposal
+    assert proposed is not None and proposed.difference.shape == (4, 25, 3)
     proposal = torch.zeros(4, 25, 3)
     proposal[0, 7] = 0.4  # a mean square of 0.16 times 3 / 4 is 0.12 of a code's bits
     proposal[1, 11] = 0.3  # 0.07: below the tolerance
     proposal[2:] = 5.0  # what the branch without the instruction proposes has no say
-    generation.cache.proposal = proposal
+    generation.cache.proposal = proposed._replace(difference=proposal)
     features = [state.features for state in generation][-1]
     assert generation.reuse is not None
     assert generation.reuse.is_active.flatten(1).nonzero().tolist() == [[0, 7]]

@@ -149,9 +149,8 @@ class Generation(Iterator[GeneratedScale]):
         found = self.cache.proposal
         if found is None:
             return None
-        return tokens_to_latents(
-            found[: len(self.source)], self.layout.schedule.final, _merge(self.quantizer, self.layout)
-        )
+        difference = found.difference[: len(self.source)]
+        return tokens_to_latents(difference, self.layout.schedule.final, _merge(self.quantizer, self.layout))
 
     def taken(self, items: Tensor, uniforms: Sequence[Tensor], scales: int | None = None) -> Generation:
         """The edits ``items`` (N,) of the batch, by index, going on from here with draws of their own.

@@ -7,7 +7,7 @@ that any number of runs may share it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,6 +23,7 @@ from varedit.edited_codes import EditedCodes
 from varedit.editor import Editor
 from varedit.fit import Fit, FitMode, fit_picture
 from varedit.generation import GeneratedScale, Generation
+from varedit.pasting import Pasted
 from varedit.requests import EditRequest
 from varedit.restore import Restored, restore
 from varedit.reuse import ReuseSettings
@@ -30,6 +31,7 @@ from varedit.sampling import BatchSampler, draw_uniforms
 from varedit.scales import Template
 from varedit.text import Tokens
 from varedit.text_features import TextFeatures
+from varedit.transformer.collage import pastes
 
 
 @dataclass
@@ -204,9 +206,34 @@ class EditRun:
                 drawn=self._codes(item),
                 unedited=None if unedited is None else unedited[item],
                 likely=None if unedited is None else self._likely(item, decoded[item], unedited[item], earlier[item]),
+                pasted=() if unedited is None else self._drawn(item, decoded[item]),
             )
             for item, request in enumerate(self.requests)
         ]
+
+    def _drawn(self, item: int, decoded: NDArray[np.float32]) -> list[Pasted]:
+        """What one edit shows over all else, as far as the decoder has drawn it."""
+        return [each for each in self._pasted[item] if each.is_drawn_in(decoded, self.fitted[item])]
+
+    @cached_property
+    def _pasted(self) -> list[list[Pasted]]:
+        """Per edit, what the model's proposal shows over all else; nothing where it is not the photograph's own."""
+        found: list[list[Pasted]] = [[] for _ in self.requests]
+        proposal = None if self.generation is None else self.generation.cache.proposal
+        if proposal is None:
+            return found
+        first = torch.arange(len(self.requests), device=self.editor.device)  # of both branches, where there are two
+        fitted = self.editor.placed(torch.from_numpy(self.fitted))
+        for paste in pastes(fitted, proposal.taken(first).layers):
+            is_source = paste.is_source
+            for item, request in enumerate(self.requests):
+                if paste.shown[item] > 0.5 and request.codes is None:
+                    *colours, cover = paste.picture[item].cpu().numpy()
+                    across, down = (
+                        (float(gain[item]), float(offset[item])) for gain, offset in (paste.across, paste.down)
+                    )
+                    found[item].append(Pasted(cover, None if is_source else np.stack(colours), across, down))
+        return found
 
     @cached_property
     def _words(self) -> list[TextFeatures | None]:
@@ -299,6 +326,7 @@ class InModelSize:
         earlier: what the edit goes on from, where that is not the photograph.
         drawn: the bits of `result`.
         likely: (1, h, w) in [0, 1], how far the result is an edit and not noise; None for a model that cannot tell.
+        pasted: what the edit shows over all else.
     """
 
     photograph: NDArray[np.uint8]
@@ -310,6 +338,7 @@ class InModelSize:
     earlier: Earlier | None
     drawn: EditedCodes
     likely: NDArray[np.float32] | None
+    pasted: Sequence[Pasted] = ()
 
     def raw(self) -> NDArray[np.uint8]:
         """(H, W, 3) of the decoder's own picture, within the mask."""
@@ -325,6 +354,8 @@ class InModelSize:
         """The change carried to the photograph's own pixels."""
         limit, whole = self._limit(), self._limit_so_far()
         result = self._restored(self.result, whole, self.likely)
+        for thing in self.pasted:
+            thing.paste(result.rgb, result.change, self.photograph, self.fit, limit)
         if self.earlier is None or limit is None:
             return result
         earlier = self.earlier  # what stays outside of this edit's own limit

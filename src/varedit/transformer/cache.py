@@ -17,6 +17,7 @@ from torch import Tensor
 
 from varedit.transformer.attention import attend_all
 from varedit.transformer.block import Modulation, TextKeysValues
+from varedit.transformer.copy_path import Proposed
 from varedit.transformer.reference import SequenceLayout
 
 
@@ -82,7 +83,7 @@ class EditCache:
         layers: one entry per block.
         pooled: (B, D) the instruction as one vector, which also is the start token.
         head_modulation: (B, 2, D) scale and shift before the head.
-        proposal: (B, S, token bits) what the source proposes of the target, for models with `source_proposal`.
+        proposal: what the source proposes of the target, for models with `source_proposal`.
         next_scale: the scale that the next step computes, counted from 0.
         filled: target rows in use.
         seen: (B, 1, 1, S + L) false at rows that belong to no token of an item; None while there are none such.
@@ -92,7 +93,7 @@ class EditCache:
     layers: list[LayerCache]
     pooled: Tensor
     head_modulation: Tensor
-    proposal: Tensor | None = None
+    proposal: Proposed | None = None
     next_scale: int = 0
     filled: int = 0
     seen: Tensor | None = None
@@ -114,7 +115,7 @@ class EditCache:
             layers=[layer.taken(items, size + self.filled, capacity) for layer in self.layers],
             pooled=self.pooled[items],
             head_modulation=self.head_modulation[items],
-            proposal=_taken(self.proposal, items),
+            proposal=None if self.proposal is None else self.proposal.taken(items),
             next_scale=self.next_scale,
             filled=self.filled,
             seen=_taken(self.seen, items),

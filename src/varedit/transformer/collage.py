@@ -129,32 +129,60 @@ def composed(source: Tensor, proposed: Tensor, layers: Layers) -> Tensor:
     thing goes on where it was, and nothing is the proposal's.
     """
     changed, thing = (_sure(logits) for logits in layers[:2])
-    taken, copied, is_new, log_scale, moved, *own_place = layers.placement.unsqueeze(-1).unbind(1)  # each (B, 1)
+    taken, _, is_new = layers.placement[:, :3].unsqueeze(-1).unbind(1)  # each (B, 1)
     is_mosaic, log_squares = layers.mosaic.unsqueeze(-1).unbind(1)
     drawn = torch.lerp(proposed, _in_squares(proposed, log_squares.exp()), _of_pictures(is_mosaic))
     by_proposal = 1 - torch.maximum(_of_pictures(taken), _of_pictures(is_new))
     under = torch.lerp(source, drawn, changed * by_proposal)
-    under = torch.lerp(under, _filled(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
+    made = torch.lerp(under, _filled(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
+    for paste in pastes(source, layers):
+        height, width = source.shape[2:]
+        across, down = (
+            torch.addcmul(offset, gain, (torch.arange(side, device=source.device) + 0.5) / side)
+            for (gain, offset), side in ((paste.across, width), (paste.down, height))
+        )
+        over = _sampled(paste.picture, across, down) * paste.shown[..., None, None]
+        made = made * (1 - over[:, 3:]) + over[:, :3]
+    return made
 
+
+class Paste(NamedTuple):
+    """A picture that is read into other ones, over what is there.
+
+    Attributes:
+        picture: (B, 4, a, b), how far it covers what is under it, in [0, 1], after colours that are multiplied by that.
+        across, down: gain and offset, (B, 1) each: which share of its side is read at a share of the other's.
+        shown: (B, 1) in [0, 1].
+        is_source: whether the picture is that of the source, which may be known with more pixels.
+    """
+
+    picture: Tensor
+    across: tuple[Tensor, Tensor]
+    down: tuple[Tensor, Tensor]
+    shown: Tensor
+    is_source: bool
+
+
+def pastes(source: Tensor, layers: Layers) -> tuple[Paste, Paste]:
+    """The thing of a source (B, 3, h, w) that is shown once more, and a new one."""
     height, width = source.shape[2:]
+    thing, sprite = _sure(layers.thing), _sure(layers.sprite[:, 3:])
+    _, copied, is_new, log_scale, moved, *own_place = layers.placement.unsqueeze(-1).unbind(1)  # each (B, 1)
     ends = [_ends(thing.sum(dim=axis).squeeze(1)) for axis in (2, 3)]  # across, down
     middles = [(first + last) / 2 for first, last in ends]
     there = [torch.lerp(middle, to, _sure(moved)) for middle, to in zip(middles, own_place, strict=True)]
     scale = log_scale.exp().clamp(1 / LARGEST_SCALE, LARGEST_SCALE)
-    away = [
-        (torch.arange(side, device=source.device) + 0.5) / side - to
-        for side, to in zip((width, height), there, strict=True)
-    ]
-    across, down = ((off / scale + middle) for off, middle in zip(away, middles, strict=True))
-    copy = _sampled(torch.cat((source, thing), dim=1), across, down)
-    made = torch.lerp(under, copy[:, :3], copy[:, 3:] * _of_pictures(copied))
+    copy = [(1 / scale, middle - to / scale) for middle, to in zip(middles, there, strict=True)]
 
     own_side = torch.maximum(*((last - first) * n for (first, last), n in zip(ends, (width, height), strict=True)))
     side = (torch.lerp(own_side, torch.full_like(own_side, min(height, width)), _sure(moved)) * scale).clamp(min=1)
-    across, down = (off * length / side + 0.5 for off, length in zip(away, (width, height), strict=True))
-    cover = _sure(layers.sprite[:, 3:])
-    new = _sampled(torch.cat((layers.sprite[:, :3] * cover, cover), dim=1), across, down) * _of_pictures(is_new)
-    return made * (1 - new[:, 3:]) + new[:, :3]
+    new = [(length / side, 0.5 - to * length / side) for to, length in zip(there, (width, height), strict=True)]
+    return (
+        Paste(torch.cat((source * thing, thing), dim=1), copy[0], copy[1], _sure(copied), is_source=True),
+        Paste(
+            torch.cat((layers.sprite[:, :3] * sprite, sprite), dim=1), new[0], new[1], _sure(is_new), is_source=False
+        ),
+    )
 
 
 def _sure(logits: Tensor) -> Tensor:

@@ -80,6 +80,10 @@ class Proposed(NamedTuple):
     difference: Tensor
     layers: Layers
 
+    def taken(self, items: Tensor) -> Proposed:
+        """Some items of the batch, by index."""
+        return Proposed(self.difference[items], Layers(*(each[items] for each in self.layers)))
+
 
 class SourceProposal(nn.Module):
     """How far the target's features lie from the source's, told by the source's own last states.

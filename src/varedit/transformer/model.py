@@ -110,8 +110,7 @@ class VAREditTransformer(nn.Module):
             x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_source, layout=layout))
             layers.append(layer)
         proposal = self._proposal(x, context, source, layout)
-        difference = None if proposal is None else proposal.difference
-        return EditCache(layout, layers, context.pooled, self._head_modulation(context), difference)
+        return EditCache(layout, layers, context.pooled, self._head_modulation(context), proposal)
 
     def step(
         self, inputs: Tensor | None, cache: EditCache, residuals: Tensor | None = None, places: Tensor | None = None
@@ -139,7 +138,7 @@ class VAREditTransformer(nn.Module):
             x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_scale, cache=cache, layer=index))
         cache.advance(x.shape[1])
         if cache.proposal is not None:
-            proposal = layout.averaged(cache.proposal, scale)
+            proposal = layout.averaged(cache.proposal.difference, scale)
             if places is not None:
                 proposal = torch.take_along_dim(proposal, places.unsqueeze(-1), dim=1)
             residuals = _required(residuals) + proposal

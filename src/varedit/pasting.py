@@ -1,0 +1,119 @@
+"""Things that an edit shows over all else, pasted at the photograph's own size and not at the model's.
+
+A thing that is moved or resized is in the photograph already, with all its detail; what the decoder drew of it has the
+model's few pixels, and its losses. A new thing has no more detail than the model gave it, but keeps its own edges.
+Knows nothing of models.
+
+A canvas is what lies under a picture that was padded to the model's shape, see `fit.Fit`; a share is one of its sides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from varedit.fit import Fit
+from varedit.windows import Array, smooth_step
+
+EDGE = (0.5, 0.9)  # cover: nothing below, all above; inside the edge, so that little of what was behind comes along
+LEAST_COVER = 1e-3
+LARGEST_DIFFERENCE = 0.3  # root mean square over RGB in [-1, 1], between what was drawn and what would be pasted
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of a canvas
+
+
+@dataclass(frozen=True, eq=False)
+class Pasted:
+    """A thing, and where it is shown.
+
+    Attributes:
+        cover: (a, b) in [0, 1], how far it covers what is under it.
+        colours: (3, a, b) in [-1, 1], multiplied by the cover; None for those of the photograph, of which the cover
+            then tells where in the canvas the thing is.
+        across, down: gain and offset: which share of the cover's side is read at a share of the canvas's.
+    """
+
+    cover: Array
+    colours: Array | None
+    across: tuple[float, float]
+    down: tuple[float, float]
+
+    def is_drawn_in(self, result: Array, fitted: Array) -> bool:
+        """Whether an edit shows it. Result and source are (3, h, w), of the model's size."""
+        height, width = result.shape[1:]
+        canvas = (0, 0, width, height)
+        box = self._shown(canvas, canvas)
+        if box is None:
+            return False
+        cover = self._covering(canvas, box)
+        shown = result[:, box[1] : box[3], box[0] : box[2]]
+        off = [cover * (one - self._coloured(k, fitted[k], canvas, canvas, box)) for k, one in enumerate(shown)]
+        return float(np.square(off).mean(axis=0).sum()) < LARGEST_DIFFERENCE**2 * float(cover.sum())
+
+    def paste(
+        self, picture: NDArray[Any], change: NDArray[np.uint8], photograph: NDArray[Any], fit: Fit, limit: Array | None
+    ) -> None:
+        """Paste it into a picture (H, W, 3), and note in (H, W) where, as `restore.Restored` has it.
+
+        Args:
+            photograph: the untouched one, of the picture's size and type.
+            fit: how that lies in its canvas.
+            limit: (H, W) in [0, 1], where the picture may change; None is everywhere.
+        """
+        canvas, within = (0, 0, fit.padded_width, fit.padded_height), fit.source_box
+        box = self._shown(canvas, within)
+        if box is None:
+            return
+        left, top = fit.offset
+        window = slice(box[1] - top, box[3] - top), slice(box[0] - left, box[2] - left)
+        cover = self._covering(canvas, box)
+        if limit is not None:
+            cover *= limit[window]
+        half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
+        for k in range(3):
+            own = photograph[..., k].astype(np.float32) / half - 1 if self.colours is None else None
+            part = picture[(*window, k)]
+            levels = half * (self._coloured(k, own, canvas, within, box) + 1)
+            part[:] = np.rint(part + cover * (levels - part))
+        change[window] = np.maximum(change[window], np.ceil(255 * cover).astype(np.uint8))
+
+    def _covering(self, canvas: Box, box: Box) -> Array:
+        """How far it covers each pixel of a box of the canvas: with edges half as wide as its own pixels make them."""
+        return smooth_step(self._read(self.cover, canvas, canvas, box), *EDGE)
+
+    def _coloured(self, k: int, photograph: Array | None, canvas: Box, within: Box, box: Box) -> Array:
+        """Channel k of its colours in a box of the canvas, in [-1, 1]; of no meaning where it covers nothing."""
+        if self.colours is None:
+            assert photograph is not None, "a thing of the photograph takes its colours from there"
+            return self._read(photograph, canvas, within, box)
+        cover = np.maximum(self._read(self.cover, canvas, canvas, box), np.float32(LEAST_COVER))
+        return np.clip(self._read(self.colours[k], canvas, canvas, box) / cover, -1, 1)
+
+    def _read(self, plane: Array, canvas: Box, over: Box, box: Box) -> Array:
+        """A plane that lies over a part of a canvas, as the thing shows it in a box of that canvas."""
+        coefficients: list[float] = []
+        for axis, (gain, offset) in enumerate((self.across, self.down)):
+            density = plane.shape[1 - axis] / (over[2 + axis] - over[axis])
+            start = (gain * box[axis] + offset * canvas[2 + axis] - over[axis]) * density
+            coefficients += [gain * density, 0.0, start] if axis == 0 else [0.0, gain * density, start]
+        image = Image.fromarray(np.ascontiguousarray(plane, np.float32))
+        size = (box[2] - box[0], box[3] - box[1])
+        read = image.transform(size, Image.Transform.AFFINE, coefficients, resample=Image.Resampling.BILINEAR)
+        return np.array(read)
+
+    def _shown(self, canvas: Box, within: Box) -> Box | None:
+        """What of a part of the canvas it may cover; None if nothing."""
+        rows, columns = (np.flatnonzero(self.cover.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            return None
+        ends = []
+        for axis, (places, (gain, offset)) in enumerate(((columns, self.across), (rows, self.down))):
+            count, side = self.cover.shape[1 - axis], canvas[2 + axis]
+            first, last = ((share / count - offset) / gain * side for share in (places[0] - 1, places[-1] + 2))
+            ends.append((max(int(np.floor(first)), within[axis]), min(int(np.ceil(last)), within[2 + axis])))
+        (left, right), (top, bottom) = ends
+        return (left, top, right, bottom) if left < right and top < bottom else None
