@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from varedit import VAREditPipeline
 from varedit.cli.compare import side_by_side
@@ -87,7 +87,7 @@ def edit(pipeline: VAREditPipeline, photograph: Image.Image, instruction: str, *
 
 def captioned(picture: Image.Image, title: str) -> Image.Image:
     """A tile of 400 pixels width with its title below."""
-    tile = picture.resize((400, 270), Image.Resampling.LANCZOS)
+    tile = ImageOps.fit(picture, (400, 270), Image.Resampling.LANCZOS)
     out = Image.new("RGB", (400, 300), "white")
     out.paste(tile)
     ImageDraw.Draw(out).text((200, 285), title, fill="black", anchor="mm", font=ImageFont.load_default(18))
