@@ -51,9 +51,9 @@ autoencoder has {scene_psnr:.1f} dB on pictures of test scenes and {photograph_p
 own size (`{autoencoder_command}`). The editor saw {pairs:,} pairs, {hours:.1f} hours in all: minutes on one GPU, then
 hours on a processor (benchmarks/results/mini-*-training.jsonl). Its pixel network, and parts of its collage, which cuts
 things out of the source and draws new ones, learned by themselves (training/README.md). Its change detector, which
-sees the photograph, reads the instruction and keeps restoring from what the editor redrew without being told to, learned from {edits:,} other
-training scenes as this editor, and those before it, edited them. Guidance {guidance}, temperature {temperature}, reuse
-and the detector's certainty were chosen on validation scenes.
+sees the photograph, reads the instruction and keeps restoring from what the editor redrew without being told to,
+learned from {edits:,} other training scenes as this editor, and those before it, edited them. Guidance {guidance},
+temperature {temperature}, reuse and the detector's certainty were chosen on validation scenes.
 
 ## Training material
 {photographs}, split by a hash of their names, and {cutouts} cut-outs of {nouns} objects, from these packages; each
