@@ -105,7 +105,7 @@ def test_a_mask_limits_it():
     after, change = pasted(MOVED, before, fit, limit)
     free, _ = pasted(MOVED, before, fit)
     assert_array_equal(after, np.where(limit[..., None] > 0, free, before))
-    assert_array_equal(change > 0, (free != after).any(axis=2) < (limit > 0) * (free != before).any(axis=2))
+    assert_array_equal(change > 0, (limit > 0) & (free != before).any(axis=2))
 
 
 def test_nothing_is_pasted_beyond_the_picture():

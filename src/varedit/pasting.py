@@ -20,7 +20,7 @@ from varedit.fit import Fit
 from varedit.windows import Array, smooth_step
 
 EDGE = (0.5, 0.9)  # cover: nothing below, all above; inside the edge, so that little of what was behind comes along
-LEAST_COVER = 1e-3
+LEAST_COVER = np.float32(1e-3)
 LARGEST_DIFFERENCE = 0.3  # root mean square over RGB in [-1, 1], between what was drawn and what would be pasted
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of a canvas
@@ -46,13 +46,14 @@ class Pasted:
         """Whether an edit shows it. Result and source are (3, h, w), of the model's size."""
         height, width = result.shape[1:]
         canvas = (0, 0, width, height)
-        box = self._shown(canvas, canvas)
+        box = self._box(canvas, canvas, self.across, self.down)
         if box is None:
             return False
-        cover = self._covering(canvas, box)
+        cover = self._read(self.cover, canvas, canvas, box)
+        sure = smooth_step(cover, *EDGE)
         shown = result[:, box[1] : box[3], box[0] : box[2]]
-        off = [cover * (one - self._coloured(k, fitted[k], canvas, canvas, box)) for k, one in enumerate(shown)]
-        return float(np.square(off).mean(axis=0).sum()) < LARGEST_DIFFERENCE**2 * float(cover.sum())
+        off = [sure * (one - self._coloured(k, fitted[k], canvas, canvas, box, cover)) for k, one in enumerate(shown)]
+        return float(np.square(off).mean(axis=0).sum()) < LARGEST_DIFFERENCE**2 * float(sure.sum())
 
     def paste(
         self, picture: NDArray[Any], change: NDArray[np.uint8], photograph: NDArray[Any], fit: Fit, limit: Array | None
@@ -65,33 +66,29 @@ class Pasted:
             limit: (H, W) in [0, 1], where the picture may change; None is everywhere.
         """
         canvas, within = (0, 0, fit.padded_width, fit.padded_height), fit.source_box
-        box = self._shown(canvas, within)
-        if box is None:
+        box = self._box(canvas, within, self.across, self.down)
+        taken_from = self._box(canvas, within, (1.0, 0.0), (1.0, 0.0)) if self.colours is None else box
+        if box is None or taken_from is None:
             return
-        left, top = fit.offset
-        window = slice(box[1] - top, box[3] - top), slice(box[0] - left, box[2] - left)
-        cover = self._covering(canvas, box)
+        window, origin = (_window(each, fit.offset) for each in (box, taken_from))
+        cover = self._read(self.cover, canvas, canvas, box)
+        sure = smooth_step(cover, *EDGE)
         if limit is not None:
-            cover *= limit[window]
+            sure = sure * limit[window]
         half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
         for k in range(3):
-            own = photograph[..., k].astype(np.float32) / half - 1 if self.colours is None else None
+            own = photograph[(*origin, k)].astype(np.float32) / half - 1 if self.colours is None else None
             part = picture[(*window, k)]
-            levels = half * (self._coloured(k, own, canvas, within, box) + 1)
-            part[:] = np.rint(part + cover * (levels - part))
-        change[window] = np.maximum(change[window], np.ceil(255 * cover).astype(np.uint8))
+            levels = half * (self._coloured(k, own, canvas, taken_from, box, cover) + 1)
+            part[:] = np.rint(part + sure * (levels - part))
+        change[window] = np.maximum(change[window], np.ceil(255 * sure).astype(np.uint8))
 
-    def _covering(self, canvas: Box, box: Box) -> Array:
-        """How far it covers each pixel of a box of the canvas: with edges half as wide as its own pixels make them."""
-        return smooth_step(self._read(self.cover, canvas, canvas, box), *EDGE)
-
-    def _coloured(self, k: int, photograph: Array | None, canvas: Box, within: Box, box: Box) -> Array:
+    def _coloured(self, k: int, photograph: Array | None, canvas: Box, within: Box, box: Box, cover: Array) -> Array:
         """Channel k of its colours in a box of the canvas, in [-1, 1]; of no meaning where it covers nothing."""
         if self.colours is None:
             assert photograph is not None, "a thing of the photograph takes its colours from there"
             return self._read(photograph, canvas, within, box)
-        cover = np.maximum(self._read(self.cover, canvas, canvas, box), np.float32(LEAST_COVER))
-        return np.clip(self._read(self.colours[k], canvas, canvas, box) / cover, -1, 1)
+        return np.clip(self._read(self.colours[k], canvas, canvas, box) / np.maximum(cover, LEAST_COVER), -1, 1)
 
     def _read(self, plane: Array, canvas: Box, over: Box, box: Box) -> Array:
         """A plane that lies over a part of a canvas, as the thing shows it in a box of that canvas."""
@@ -105,15 +102,21 @@ class Pasted:
         read = image.transform(size, Image.Transform.AFFINE, coefficients, resample=Image.Resampling.BILINEAR)
         return np.array(read)
 
-    def _shown(self, canvas: Box, within: Box) -> Box | None:
-        """What of a part of the canvas it may cover; None if nothing."""
+    def _box(self, canvas: Box, within: Box, across: tuple[float, float], down: tuple[float, float]) -> Box | None:
+        """What of a part of the canvas it may cover, read as `Pasted.across` and `down` say; None if nothing."""
         rows, columns = (np.flatnonzero(self.cover.any(axis=axis)) for axis in (1, 0))
         if not len(rows):
             return None
         ends = []
-        for axis, (places, (gain, offset)) in enumerate(((columns, self.across), (rows, self.down))):
+        for axis, (places, (gain, offset)) in enumerate(((columns, across), (rows, down))):
             count, side = self.cover.shape[1 - axis], canvas[2 + axis]
             first, last = ((share / count - offset) / gain * side for share in (places[0] - 1, places[-1] + 2))
             ends.append((max(int(np.floor(first)), within[axis]), min(int(np.ceil(last)), within[2 + axis])))
         (left, right), (top, bottom) = ends
         return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _window(box: Box, offset: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of a box of the canvas in a picture that lies at an offset, (left, top), in it."""
+    left, top = offset
+    return slice(box[1] - top, box[3] - top), slice(box[0] - left, box[2] - left)

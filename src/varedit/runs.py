@@ -225,14 +225,13 @@ class EditRun:
         first = torch.arange(len(self.requests), device=self.editor.device)  # of both branches, where there are two
         fitted = self.editor.placed(torch.from_numpy(self.fitted))
         for paste in pastes(fitted, proposal.taken(first).layers):
-            is_source = paste.is_source
             for item, request in enumerate(self.requests):
                 if paste.shown[item] > 0.5 and request.codes is None:
                     *colours, cover = paste.picture[item].cpu().numpy()
                     across, down = (
                         (float(gain[item]), float(offset[item])) for gain, offset in (paste.across, paste.down)
                     )
-                    found[item].append(Pasted(cover, None if is_source else np.stack(colours), across, down))
+                    found[item].append(Pasted(cover, None if paste.is_source else np.stack(colours), across, down))
         return found
 
     @cached_property

@@ -150,9 +150,8 @@ def _proposal_cost(transformer: TransformerConfig, grid: Grid, words: int) -> tu
     told = READ * (2 * READ + PLACEMENT + MOSAIC + sum(4 * channels for channels in COLLAGE_WIDTHS))  # 2 blocks a level
     told += SPRITE_READ * (SPRITE_READ + SPRITE_WIDTHS[0] * START**2)
     per_token = maps + pixels + SQUARE**2 * each_pixel + 3 * code  # the collage looks twice and codes
-    once = (
-        instruction + told + mosaic + words * (read + 2 * (READ + SPRITE_READ))
-    )  # the last: scores, and sums of values
+    words_read = words * (read + 2 * (READ + SPRITE_READ))  # the last: scores, and sums of values
+    once = instruction + told + mosaic + words_read
     flops = 2 * (tokens * per_token + once) + _convolution_flops(convolutions, tokens * SQUARE**2)
     weights = maps + pixels + each_pixel + instruction + told + read + _convolution_weights([*convolutions, *drawing])
     return flops + _convolution_flops(drawing, SIDE**2), weights

@@ -135,8 +135,8 @@ def composed(source: Tensor, proposed: Tensor, layers: Layers) -> Tensor:
     by_proposal = 1 - torch.maximum(_of_pictures(taken), _of_pictures(is_new))
     under = torch.lerp(source, drawn, changed * by_proposal)
     made = torch.lerp(under, _filled(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
+    height, width = source.shape[2:]
     for paste in pastes(source, layers):
-        height, width = source.shape[2:]
         across, down = (
             torch.addcmul(offset, gain, (torch.arange(side, device=source.device) + 0.5) / side)
             for (gain, offset), side in ((paste.across, width), (paste.down, height))
