@@ -33,7 +33,7 @@ from varedit.requests import derived_seed
 from varedit.runs import InModelSize
 
 SPLIT: Final = "validation"
-CERTAINTIES = ((0.2, 0.5), (0.4, 0.7), (0.6, 0.85), (0.8, 0.95))
+CERTAINTIES = ((0.4, 0.7), (0.6, 0.85), (0.8, 0.95), (0.9, 0.98), (0.95, 0.99))
 BATCH = 40  # scenes edited together
 NONE, TRUE_MASK = "no detector", "the true mask"
 

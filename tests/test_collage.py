@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.tiny import random, randomize, tiny_config
-from varedit.data.adjustments import pixelated
+from varedit.data.adjustments import PIXELATE, pixelated
 from varedit.training.initialisation import initialise
 from varedit.training.objective import collage_loss
 from varedit.transformer.block import TextContext
@@ -24,7 +24,7 @@ STATES = (2, 24, 3, 5)  # of tokens, in a picture of 24 x 40 pixels
 SURELY = 10.0
 NO = -SURELY
 NOT_PLACED = torch.tensor([[NO, NO, NO, 0.0, NO, 0.0, 0.0]])
-NO_SPRITE, NO_MOSAIC = torch.zeros(1, 4, 24, 24), torch.tensor([[NO, 0.0]])
+NO_SPRITE, NO_MOSAIC = torch.zeros(1, 4, 24, 24), torch.tensor([[SURELY, NO, NO, NO]])
 
 
 def layered(
@@ -116,8 +116,16 @@ def test_the_words_alone_tell_what_goes_where_and_padding_nothing(collage, what)
         assert (moved != told).flatten(1).any(dim=1).tolist() == counts
 
 
+def test_the_order_of_words_tells_which_thing_is_the_new_one(collage):
+    told = collage.planner(words()).sprite
+    swapped = words().words.clone()
+    swapped[:, [1, 3]] = swapped[:, [3, 1]]
+    other = collage.planner(replace(words(), words=swapped)).sprite
+    assert ((other - told).abs().amax(dim=(1, 2, 3)) > 0.1 * told.abs().amax(dim=(1, 2, 3))).all()
+
+
 def test_a_new_thing_is_drawn_in_colours_that_there_are(collage):
-    collage.sprites.last.weight.mul_(100)
+    collage.planner.sprites.last.weight.mul_(100)
     sprite = found(collage).sprite
     assert sprite.shape == (2, 4, 24, 24) and sprite[:, :3].abs().max() <= 1 < sprite[:, 3].abs().max()
 
@@ -198,7 +206,7 @@ def test_where_a_thing_is_taken_away_its_surroundings_go_on():
 def test_what_is_unlikely_is_not_shown_at_all():
     source, thing = with_a_thing()
     placement = [-1.0, -1.0, -1.0, 0.5, SURELY, 0.5, 0.5]  # a probability of 0.27
-    unlikely = layered(flat(32, 64, -1.0), thing, placement, torch.ones(1, 4, 24, 24), torch.tensor([[-1.0, 2.0]]))
+    unlikely = layered(flat(32, 64, -1.0), thing, placement, torch.ones(1, 4, 24, 24))
     made = composed(source, source + 1, unlikely)
     assert torch.equal(made, source)
 
@@ -257,8 +265,9 @@ def test_what_changes_becomes_a_mosaic_of_the_proposal_as_scenes_make_it():
     picture = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     changed = flat(32, 45, SURELY)
     changed[..., :9] = NO
-    for count in (14, 8):
-        mosaic = torch.tensor([[SURELY, math.log(count + 0.3)]])
+    for number, count in enumerate(PIXELATE.values()):
+        mosaic = torch.full((1, 4), 0.3)
+        mosaic[0, 1 + number] = 0.4  # the likeliest, however little
         made = composed(picture + 1, picture, layered(changed, flat(32, 45), mosaic=mosaic))
         expected = torch.from_numpy(pixelated(pixels, count)).permute(2, 0, 1)
         assert_close(made[0, ..., 9:], expected[..., 9:], rtol=1e-4, atol=1e-4)
@@ -270,11 +279,9 @@ def test_layers_learn_through_the_picture():
     thing = (thing / 20).requires_grad_()
     placement = torch.tensor([0.2, 0.2, 0.2, 0.1, 0.2, 0.6, 0.6], requires_grad=True)
     sprite = random(1, 4, 24, 24, seed=9).mul_(0.1).requires_grad_()
-    mosaic = torch.tensor([[0.2, 2.0]], requires_grad=True)
-    composed(source, -source, layered(thing * 0.5, thing, placement, sprite, mosaic)).square().sum().backward()
-    assert thing.grad is not None and placement.grad is not None and sprite.grad is not None and mosaic.grad is not None
-    assert thing.grad.isfinite().all() and (placement.grad != 0).all()
-    assert (sprite.grad != 0).any(dim=(0, 2, 3)).all() and mosaic.grad[0, 0] != 0
+    composed(source, -source, layered(thing * 0.5, thing, placement, sprite)).square().sum().backward()
+    assert thing.grad is not None and placement.grad is not None and sprite.grad is not None
+    assert thing.grad.isfinite().all() and (placement.grad != 0).all() and (sprite.grad != 0).any(dim=(0, 2, 3)).all()
 
 
 def test_from_scratch_it_leaves_the_proposal_as_it_is():
@@ -294,18 +301,18 @@ def true_layers() -> Layers:
     )
     sprite = torch.zeros(3, 4, 2, 2)
     sprite[1, :3], sprite[1, 3, 0] = 0.5, 1.0
-    return Layers(masks, 1 - masks, placement, sprite, torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 2.0]]))
+    return Layers(masks, 1 - masks, placement, sprite, torch.eye(4)[[0, 0, 2]])
 
 
 def exactly(true: Layers) -> Layers:
     """What says the same, and something else where nothing counts."""
     changed, thing = (20 * (2 * mask - 1) for mask in true[:2])
-    placement, sprite, mosaic = true.placement.clone(), true.sprite.clone(), true.mosaic.clone()
-    for columns in (placement[:, :3], placement[:, 4:5], sprite[:, 3:], mosaic[:, :1]):
+    placement, sprite = true.placement.clone(), true.sprite.clone()
+    for columns in (placement[:, :3], placement[:, 4:5], sprite[:, 3:]):
         columns.copy_(20 * (2 * columns - 1))
-    placement[2, 3], placement[1:, 5:], mosaic[:2, 1] = 7.0, 7.0, 7.0
+    placement[2, 3], placement[1:, 5:] = 7.0, 7.0
     sprite[0], sprite[2], sprite[1, :3, 1] = 3.0, 3.0, 3.0
-    return Layers(changed, thing, placement, sprite, mosaic)
+    return Layers(changed, thing, placement, sprite, 20 * true.mosaic)
 
 
 def test_the_loss_counts_sizes_places_and_looks_only_where_there_are_some():
@@ -325,8 +332,8 @@ def test_the_loss_counts_sizes_places_and_looks_only_where_there_are_some():
         ("thing_mask", lambda each: each.thing.zero_(), math.log(2), 1),
         ("new_thing", lambda each: each.sprite[1, :3].add_(0.3), 4 * 2 * 0.3 / 2 / 3, 1),
         ("new_thing", lambda each: each.sprite[:, 3].zero_(), 4 * math.log(2) / 3, 1),
-        ("mosaic", lambda each: each.mosaic[2, 1].add_(0.1), 20 * 0.1**2 / 3, 0.3),
-        ("mosaic", lambda each: each.mosaic[:, 0].zero_(), math.log(2), 0.3),
+        ("mosaic", lambda each: each.mosaic[2].zero_(), math.log(4) / 3, 0.3),
+        ("mosaic", lambda each: each.mosaic[2, 3].fill_(20), math.log(2) / 3, 0.3),
     ],
 )
 def test_each_part_of_the_collage_has_its_say_in_the_loss(name, change, expected, weight):

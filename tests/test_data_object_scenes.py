@@ -68,7 +68,7 @@ def collage_of(scene: Scene, background: Picture) -> Picture:
     new = np.zeros((24, 24, 4), np.uint8) if scene.placement.sprite is None else scene.placement.sprite
     sprite = torch.from_numpy(new.copy()).permute(2, 0, 1)[None].float()
     sprite[:, 3] = sprite[:, 3] / 127.5 * 9 - 9
-    layers = Layers(torch.full_like(thing, 9.0), thing, placement, sprite, torch.tensor([[-9.0, 0.0]]))
+    layers = Layers(torch.full_like(thing, 9.0), thing, placement, sprite, torch.tensor([[9.0, -9.0, -9.0, -9.0]]))
     made = composed(pictures[0], pictures[1], layers)
     picture: Picture = made[0].permute(1, 2, 0).round().byte().numpy()
     return picture

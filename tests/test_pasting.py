@@ -47,11 +47,11 @@ def test_a_thing_is_moved_with_the_photographs_own_pixels():
     before = photograph(96, 128)
     _, fit = fit_picture(before, (32, 24), mode="template")
     after, change = pasted(MOVED, before, fit)
-    assert_array_equal(after[74:94, 66:94], before[26:46, 34:62], "but for the edge, half a model pixel wide")
+    assert_array_equal(after[78:90, 70:90], before[30:42, 38:58], "but for one model pixel and an edge of half a one")
     outside = np.ones((96, 128), bool)
-    outside[72:96, 64:96] = False
+    outside[76:92, 68:92] = False
     assert_array_equal(after[outside], before[outside])
-    assert (change[74:94, 66:94] == 255).all() and not change[outside].any()
+    assert (change[78:90, 70:90] == 255).all() and not change[outside].any()
 
 
 @pytest.mark.parametrize(("mode", "size"), [("template", (36, 12)), ("square", (24, 24))])
@@ -66,8 +66,8 @@ def test_padding_moves_nothing(mode: FitMode, size: tuple[int, int]):
     after, _ = pasted(Pasted(cover, None, (1.0, -0.5), (1.0, 0.0)), before, fit)
     edge = round(2 / across)
     assert_array_equal(
-        after[round(2 / down) : -round(2 / down), 60 : 100 - edge],
-        before[round(2 / down) : -round(2 / down), : 40 - edge],
+        after[round(2 / down) : -round(2 / down), 60 + edge : 100 - edge],
+        before[round(2 / down) : -round(2 / down), edge : 40 - edge],
     )
     assert_array_equal(after[:, :56], before[:, :56])
     assert left == 0
@@ -80,8 +80,8 @@ def test_a_thing_grows_around_its_place():
     _, fit = fit_picture(before, (64, 64), mode="template")
     cover = block(64, 64, slice(28, 36), slice(28, 36))
     after, change = pasted(Pasted(cover, None, (0.5, 0.25), (0.5, 0.25)), before, fit)  # twice as large around (32, 32)
-    assert_allclose(after[26, 26, :2], 3 * ((26.5 - 32) / 2 + 32 - 0.5), atol=0.51)
-    assert_array_equal(np.flatnonzero(change.any(axis=0))[[0, -1]], [24, 39])
+    assert_allclose(after[28, 28, :2], 3 * ((28.5 - 32) / 2 + 32 - 0.5), atol=0.51)
+    assert_array_equal(np.flatnonzero(change.any(axis=0))[[0, -1]], [26, 37])
 
 
 def test_a_new_thing_has_colours_and_edges_of_its_own():
@@ -90,9 +90,9 @@ def test_a_new_thing_has_colours_and_edges_of_its_own():
     cover = block(8, 8, slice(0, 8), slice(0, 4))
     colours = np.stack([cover, -cover, 0 * cover])
     after, change = pasted(Pasted(cover, colours, (2.0, -0.5), (2.0, -0.5)), before, fit)  # over the middle quarter
-    assert_array_equal(after[24:56, 24:37], np.broadcast_to(np.array([255, 0, 128], np.uint8), (32, 13, 3)))
+    assert_array_equal(after[28:52, 28:32], np.broadcast_to(np.array([255, 0, 128], np.uint8), (24, 4, 3)))
     outside = np.ones((80, 80), bool)
-    outside[20:60, 20:40] = False
+    outside[25:55, 25:35] = False
     assert_array_equal(after[outside], before[outside])
     assert not change[outside].any()
 
@@ -101,7 +101,7 @@ def test_a_mask_limits_it():
     before = photograph(96, 128)
     _, fit = fit_picture(before, (32, 24), mode="template")
     limit = np.zeros((96, 128), np.float32)
-    limit[80:, 70:80] = 1
+    limit[80:88, 70:80] = 1
     after, change = pasted(MOVED, before, fit, limit)
     free, _ = pasted(MOVED, before, fit)
     assert_array_equal(after, np.where(limit[..., None] > 0, free, before))
@@ -130,7 +130,9 @@ YES, NO = 9.0, -9.0
 
 
 def layers_of(thing: torch.Tensor, placement: list[float], sprite: torch.Tensor) -> Layers:
-    return Layers(torch.full_like(thing, NO), thing, torch.tensor([placement]), sprite, torch.tensor([[NO, 0.0]]))
+    return Layers(
+        torch.full_like(thing, NO), thing, torch.tensor([placement]), sprite, torch.tensor([[YES, NO, NO, NO]])
+    )
 
 
 @pytest.mark.parametrize("is_new", [False, True])
@@ -158,8 +160,8 @@ def test_a_run_pastes_what_its_models_proposal_shows(is_new: bool):
     [edit] = run.in_model_size(result.numpy(), unedited)
     assert len(edit.pasted) == 1
     before, after = np.asarray(image), edit.restored().rgb
-    expected = np.full((16, 16, 3), 191, np.uint8) if is_new else before[2:18, 2:18]
-    assert_array_equal(after[22:38, 22:38], expected)
+    expected = np.full((12, 12, 3), 191, np.uint8) if is_new else before[4:16, 4:16]
+    assert_array_equal(after[24:36, 24:36], expected)
     [other] = run.in_model_size(-source.numpy(), unedited)
     assert not other.pasted, "the decoder shows something else"
     [raw] = run.in_model_size(result.numpy(), None)

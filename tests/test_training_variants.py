@@ -170,8 +170,10 @@ def test_the_pixel_network_learns_alone_in_the_cheapest_steps(tmp_path):
     assert left[0] == pytest.approx(1.0, abs=0.1), "it starts near no change"
     assert left[-1] < 0.6
     used = {name for name, value in task.module.named_parameters() if value.grad is not None}
-    network = "transformer.copy_path.proposal.pixels"
-    assert used == {f"{network}.{layer}.{kind}" for layer in ("told", "first", "second", "change") for kind in KINDS}
+    proposal = "transformer.copy_path.proposal"
+    layers = ("ask", *(f"pixels.{layer}" for layer in ("told", "first", "second", "change")))
+    reader = {name for name in used if name.startswith(f"{proposal}.words.")}
+    assert reader and used - reader == {f"{proposal}.{layer}.{kind}" for layer in layers for kind in KINDS}
 
 
 class InTheLeftHalf(Negatives):

@@ -395,19 +395,19 @@ def test_a_proposal_is_gain_mixture_and_shift_or_edited_pixels_by_the_sources_la
     text, forced = tiny_text(), true_inputs(editor)
     path = editor.model.copy_path
     assert path is not None and path.proposal is not None
-    for last in (path.proposal.collage.masks, path.proposal.collage.place[-1]):
+    for last in (path.proposal.collage.masks, path.proposal.collage.planner.tell[-1]):
         cast(nn.Linear, last).weight.mul_(0.1)  # else rounding decides what changes
     cast(Tensor, path.proposal.collage.masks.bias).copy_(torch.tensor([-1.0] * 4 + [-2.0] * 4))
     with outputs_of(editor.model.blocks[-1]) as states:
         proposed, layers_told = editor.model.propose(forced.source, text, editor.layout)
     context = editor.model.read_text(text)
-    pooled = context.pooled
-    scale, shift = path.proposal.modulation(F.silu(pooled)).chunk(2, dim=-1)
+    told = context.pooled + path.proposal.ask(path.proposal.words(context))
+    scale, shift = path.proposal.modulation(F.silu(told)).chunk(2, dim=-1)
     h = F.layer_norm(states[0], (24,)) * (1 + scale[:, None]) + shift[:, None]
     views = torch.einsum("bsc,wc->bsw", forced.source, path.proposal.view.weight)
     mixed = torch.einsum("bsw,bsw,cw->bsc", path.proposal.weigh(h), views, path.proposal.mix.weight)
     mapped = path.proposal.gain(h) * forced.source + mixed + 1.3 * path.proposal.shift(h)
-    asked = F.layer_norm(pooled, (24,))
+    asked = F.layer_norm(told, (24,))
     trust, edited = (
         torch.sigmoid(path.proposal.trust(h) + path.proposal.trust_asked(asked)[:, None]),
         path.proposal.pixels(h, asked, forced.source),

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from varedit.fit import Fit
-from varedit.windows import Array, smooth_step
+from varedit.windows import Array, dilated, smooth_step
 
 EDGE = (0.5, 0.9)  # cover: nothing below, all above; inside the edge, so that little of what was behind comes along
+INSET = 1  # pixels of the cover: an outline that is off by one would change what is around the thing
 LEAST_COVER = np.float32(1e-3)
 LARGEST_DIFFERENCE = 0.3  # root mean square over RGB in [-1, 1], between what was drawn and what would be pasted
 
@@ -71,8 +72,8 @@ class Pasted:
         if box is None or taken_from is None:
             return
         window, origin = (_window(each, fit.offset) for each in (box, taken_from))
-        cover = self._read(self.cover, canvas, canvas, box)
-        sure = smooth_step(cover, *EDGE)
+        cover, inner = (self._read(plane, canvas, canvas, box) for plane in (self.cover, _narrowed(self.cover)))
+        sure = smooth_step(inner, *EDGE)
         if limit is not None:
             sure = sure * limit[window]
         half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
@@ -114,6 +115,13 @@ class Pasted:
             ends.append((max(int(np.floor(first)), within[axis]), min(int(np.ceil(last)), within[2 + axis])))
         (left, right), (top, bottom) = ends
         return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _narrowed(cover: Array) -> Array:
+    """A cover (a, b) without its outermost pixels; beyond its sides nothing is covered."""
+    beyond = np.pad(1 - cover, INSET, constant_values=1)
+    narrowed: Array = 1 - dilated(beyond, INSET)[INSET:-INSET, INSET:-INSET]
+    return narrowed
 
 
 def _window(box: Box, offset: tuple[int, int]) -> tuple[slice, slice]:

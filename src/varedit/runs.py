@@ -224,7 +224,7 @@ class EditRun:
             return found
         first = torch.arange(len(self.requests), device=self.editor.device)  # of both branches, where there are two
         fitted = self.editor.placed(torch.from_numpy(self.fitted))
-        for paste in pastes(fitted, proposal.taken(first).layers):
+        for paste in pastes(fitted, proposal.layers.taken(first)):
             for item, request in enumerate(self.requests):
                 if paste.shown[item] > 0.5 and request.codes is None:
                     *colours, cover = paste.picture[item].cpu().numpy()

@@ -21,13 +21,15 @@ from varedit.config import AutoencoderConfig, EditorConfig, TransformerConfig
 from varedit.memory import GUIDANCE_BRANCHES, source_tokens
 from varedit.scales import Grid, ScaleSchedule, Template
 from varedit.t5 import T5Config
-from varedit.transformer.collage import FOLD, MASKS, MOSAIC, PLACEMENT, READ, WAVES
+from varedit.transformer.collage import FOLD, MASKS, WAVES
+from varedit.transformer.collage import READ as COLLAGE_READ
 from varedit.transformer.collage import WIDTHS as COLLAGE_WIDTHS
 from varedit.transformer.copy_path import PLACE_WAVES
 from varedit.transformer.pixel_network import COLOUR_FEATURES, HIDDEN, PAINTED, SQUARE
-from varedit.transformer.sprite_network import READ as SPRITE_READ
+from varedit.transformer.planner import PLACEMENT, SQUARES
 from varedit.transformer.sprite_network import SIDE, START
 from varedit.transformer.sprite_network import WIDTHS as SPRITE_WIDTHS
+from varedit.transformer.word_reader import LOOKS, REACH, READ
 
 FLOAT32_BYTES = 4
 
@@ -146,15 +148,25 @@ def _proposal_cost(transformer: TransformerConfig, grid: Grid, words: int) -> tu
     each_pixel = HIDDEN * (COLOUR_FEATURES + 2 + PAINTED + HIDDEN + 3)
     instruction = 2 * width**2 + (4 * HIDDEN + 1) * width  # modulation, and what pixels and trust are told
     convolutions, drawing = collage_convolutions(width), sprite_convolutions()
-    read = 2 * width * (READ + SPRITE_READ)  # of each word, its keys and values
-    told = READ * (2 * READ + PLACEMENT + MOSAIC + sum(4 * channels for channels in COLLAGE_WIDTHS))  # 2 blocks a level
-    told += SPRITE_READ * (SPRITE_READ + SPRITE_WIDTHS[0] * START**2)
+    read = 2 * width * COLLAGE_READ  # of each word, its keys and values
+    told = COLLAGE_READ * (COLLAGE_READ + sum(4 * channels for channels in COLLAGE_WIDTHS))  # 2 blocks a level
     per_token = maps + pixels + SQUARE**2 * each_pixel + 3 * code  # the collage looks twice and codes
-    words_read = words * (read + 2 * (READ + SPRITE_READ))  # the last: scores, and sums of values
-    once = instruction + told + mosaic + words_read
+    planned = READ * (width + READ + PLACEMENT + 1 + len(SQUARES) + SPRITE_WIDTHS[0] * START**2)  # the first: asks
+    once = instruction + told + mosaic + planned + words * (read + 2 * COLLAGE_READ)  # scores, and sums of values
     flops = 2 * (tokens * per_token + once) + _convolution_flops(convolutions, tokens * SQUARE**2)
-    weights = maps + pixels + each_pixel + instruction + told + read + _convolution_weights([*convolutions, *drawing])
-    return flops + _convolution_flops(drawing, SIDE**2), weights
+    flops += 2 * _word_reader_flops(width, words) + _convolution_flops(drawing, SIDE**2)  # for the plan, and all else
+    weights = maps + pixels + each_pixel + instruction + told + read + planned + 2 * _word_reader_weights(width)
+    return flops, weights + _convolution_weights([*convolutions, *drawing])
+
+
+def _word_reader_flops(width: int, words: int) -> int:
+    """Of one vector of what so many words of one item tell: scores and sums of values are among them."""
+    return 2 * (words * (_word_reader_weights(width) - READ**2 + 2 * READ) + READ**2)
+
+
+def _word_reader_weights(width: int) -> int:
+    """Numbers in its matrices: a word's own, what is around it, its keys and values, and what all of them tell."""
+    return READ * (width + (LOOKS * REACH + 2 + 1) * READ)
 
 
 def scale_cost(transformer: TransformerConfig, schedule: ScaleSchedule, scale: int, work: Workload) -> StageCost:

@@ -28,6 +28,7 @@ from varedit.training.recipe import OptimizerSettings, Recipe
 from varedit.training.run import step_generator
 from varedit.training.stopping import leave_stopping_to_the_trainer
 from varedit.transformer.collage import Layers
+from varedit.transformer.planner import SQUARES
 
 SOURCE_SEED = 7  # added to the recipe's, for the draw of where a step's batch comes from
 REPEAT_WINDOW = 120  # steps until scenes come again, where they do; many numbers of workers divide it
@@ -90,7 +91,7 @@ class StepBatch:
 def pair_batch(recipe: Recipe, pairs: PairSource, template: Template, indices: Sequence[int]) -> StepBatch:
     """Read the pairs of some indices at a template's pixel size."""
     found = pairs.batch(indices, recipe.editor.picture_size(template.schedule))
-    layers = None if found.layers is None else _layers(found.layers)
+    layers = None if found.layers is None else layers_of(found.layers)
     pictures = _pixels(found.sources), _pixels(found.targets)
     return StepBatch(template, *pictures, found.instructions, range(len(indices)), len(indices), layers)
 
@@ -204,11 +205,12 @@ class _Steps(IterableDataset[list[StepBatch] | VAREditError]):
         return RecordBuckets(mixture, share, self.recipe.editor, sum(map(len, self.parts)), state)
 
 
-def _layers(true: TrueLayers) -> Layers:
+def layers_of(true: TrueLayers) -> Layers:
+    """What is known of pairs as `objective.collage_loss` takes it: masks and choices in the place of logits."""
     changed, thing = (torch.from_numpy(masks).unsqueeze(1).float() / 255 for masks in true[:2])
     sprites, squares = torch.from_numpy(true.sprites).permute(0, 3, 1, 2), torch.from_numpy(true.squares)
     sprite = torch.cat((sprites[:, :3].float() / 127.5 - 1, sprites[:, 3:].float() / 255), dim=1)
-    mosaic = torch.stack((squares.sign(), squares.clamp(min=1).log()), dim=1)
+    mosaic = (squares.unsqueeze(1) == torch.tensor((0, *SQUARES))).float()
     return Layers(changed, thing, torch.from_numpy(true.placements), sprite, mosaic)
 
 

@@ -33,7 +33,7 @@ from varedit.transformer.reference import source_tokens
 COARSE_SEED = 5  # added to the recipe's seed for the draw of coarse steps
 PROPOSAL_SEED = 7  # the same for steps of the proposal alone
 PIXEL_SEED = 11  # for those of its pixel network
-COLLAGE_WEIGHT = 0.25  # of the collage's layers beside the distance of the proposal
+COLLAGE_WEIGHT = 0.5  # of the collage's layers beside the distance of the proposal
 PIXELS = 256  # of each picture that a step of the pixel network looks at
 
 
@@ -165,8 +165,9 @@ class EditorTask:
         generator = step_generator(self.recipe.seed + PIXEL_SEED, step)
         chosen = torch.randint(batch.sources[0, 0].numel(), (PIXELS,), generator=generator).to(dropped.device)
         before, after = (each.flatten(2)[..., chosen].transpose(1, 2) for each in (batch.sources, batch.targets))
-        asked = copy_path.proposal.asked(self.parts.pooled_text(batch.instructions, dropped))
-        edited = copy_path.proposal.pixels.edited(before, asked)
+        proposal = copy_path.proposal
+        asked = proposal.asked(proposal.instruction(self.parts.read_text(batch.instructions, dropped)))
+        edited = proposal.pixels.edited(before, asked)
         loss, still = (proposal_loss(each, after, torch.ones_like(copy_path.spread)) for each in (edited, before))
         return loss, {"pixels_left": loss.item() / still.item()}
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from varedit.text import TextEncoder
 from varedit.text_features import TextFeatures
 from varedit.training.teacher_forcing import TeacherForced
+from varedit.transformer.block import TextContext
 from varedit.transformer.copy_path import Proposed
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout
@@ -84,10 +85,9 @@ class EditorParts:
         return self.transformer.propose(source, self._text(instructions, dropped), layout)
 
     @torch.no_grad()
-    def pooled_text(self, instructions: list[str], dropped: Tensor) -> Tensor:
-        """Instructions as the transformer pools them, (B, D)."""
-        pooled: Tensor = self.transformer.read_text(self._text(instructions, dropped)).pooled
-        return pooled
+    def read_text(self, instructions: list[str], dropped: Tensor) -> TextContext:
+        """Instructions as the transformer reads them, which learns nothing from it."""
+        return self.transformer.read_text(self._text(instructions, dropped))
 
     def _text(self, instructions: list[str], dropped: Tensor | None) -> TextFeatures:
         with nullcontext() if self.module.text_encoder is not None else torch.no_grad():

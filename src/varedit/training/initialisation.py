@@ -26,6 +26,7 @@ from varedit.transformer.collage import Collage
 from varedit.transformer.copy_path import CopyPath
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.pixel_network import COLOUR_FEATURES, SQUARE, PixelNetwork
+from varedit.transformer.word_reader import WordReader
 from varedit.unet_parts import ToldBlock
 
 HEAD_SHARE = 0.02  # of the head's weights, so that training starts near even odds
@@ -33,7 +34,7 @@ OFFSET_SHARE = 1e-3  # of the blocks' own scales and shifts
 NULL_TEXT_SPREAD = 1.2  # of the unconditional text, over the square root of its channels
 
 # Layers of the copy path that begin by saying nearly nothing.
-QUIET = ("shift", "gain", "mix", "change", "told_here")
+QUIET = ("shift", "gain", "mix", "change", "told_here", "ask")
 
 # What an editor may be trained on with: neither changes which weights there are.
 _FREE = {"reference", "rotary_layout"}
@@ -182,7 +183,7 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
             drawn(module.weight)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv1d | nn.Conv2d):
             module.weight.normal_(std=module.weight[0].numel() ** -0.5, generator=generator)
             cast(Tensor, module.bias).zero_()
     for parameter in (transformer.start_position, transformer.text_pool.query):
@@ -199,8 +200,9 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
             module.first.weight[:, COLOUR_FEATURES:] = 0  # pixels are colours at first, as in steps of their own
         if isinstance(module, ToldBlock):
             module.conv2.weight.zero_()
-        if isinstance(module, Collage):
+        if isinstance(module, Collage | WordReader):
             drawn(module.reader.query)
+        if isinstance(module, Collage):
             module.begin_with_the_proposal()
     for block in transformer.blocks:
         assert isinstance(block, Block)

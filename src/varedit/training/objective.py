@@ -12,6 +12,7 @@ from torch import Tensor
 
 from varedit.scales import ScaleSchedule
 from varedit.transformer.collage import Layers
+from varedit.transformer.planner import Plan
 
 SMALLEST_ERROR = 1e-3  # mean square per channel over the features' variance; below it the distance is a parabola
 SIZE_WEIGHT = 20.0  # of the squared error of a thing's size, as a logarithm, beside an entropy
@@ -62,9 +63,7 @@ def proposal_loss(proposed: Tensor, difference: Tensor, spread: Tensor) -> Tenso
 
 
 def collage_loss(found: Layers, true: Layers) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of both masks, and what the placements, the new things and the mosaics are off.
-
-    Sizes, places and looks have a say only where the truth has them.
+    """Cross-entropy of both masks, and what the plans are off.
 
     Args:
         found: from the model.
@@ -74,8 +73,17 @@ def collage_loss(found: Layers, true: Layers) -> tuple[Tensor, dict[str, float]]
     """
     masks = zip(found[:2], true[:2], strict=True)
     changed, thing = (_entropy(logits, _resized(mask, logits)) for logits, mask in masks)
+    planned, terms = plan_loss(found.plan, true.plan)
+    return changed + thing + planned, {"changed_mask": changed.item(), "thing_mask": thing.item()} | terms
+
+
+def plan_loss(found: Plan, true: Plan) -> tuple[Tensor, dict[str, float]]:
+    """What placements, new things and mosaics are off; of sizes, places and looks only where the truth has them.
+
+    Arguments and what it returns: as `collage_loss` has them.
+    """
     (*choices, size, moved, x, y), (*true_choices, true_size, is_moved, true_x, true_y) = (
-        layers.placement.unbind(1) for layers in (found, true)
+        plan.placement.unbind(1) for plan in (found, true)
     )
     _, is_copied, is_new = true_choices
     placed = sum(_entropy(*each) for each in zip((*choices, moved), (*true_choices, is_moved), strict=True))
@@ -87,12 +95,9 @@ def collage_loss(found: Layers, true: Layers) -> tuple[Tensor, dict[str, float]]
     drawn = _entropy(found.sprite[:, 3:], sprite[:, 3:], "none").flatten(1).mean(dim=1) + COLOUR_WEIGHT * colours
     drawn = SPRITE_WEIGHT * (is_new * drawn).mean()
 
-    (squared, count), (is_squared, true_count) = (layers.mosaic.unbind(1) for layers in (found, true))
-    squares = _entropy(squared, is_squared) + SIZE_WEIGHT * (is_squared * (count - true_count).square()).mean()
-
-    terms = {"changed_mask": changed, "thing_mask": thing, "placement": placed, "new_thing": drawn, "mosaic": squares}
-    loss = changed + thing + drawn + PLACEMENT_WEIGHT * (placed + squares)
-    return loss, {name: term.item() for name, term in terms.items()}
+    squares = F.cross_entropy(found.mosaic, true.mosaic)
+    terms = {"placement": placed.item(), "new_thing": drawn.item(), "mosaic": squares.item()}
+    return drawn + PLACEMENT_WEIGHT * (placed + squares), terms
 
 
 def _entropy(logits: Tensor, shares: Tensor, reduction: str = "mean") -> Tensor:

@@ -3,12 +3,11 @@
 Where a thing ends, the source shows to the pixel; which thing is meant, the states of tokens know. A U-Net brings the
 two together. What changes then takes the proposal's colours, and nothing else does; and a thing that is moved, or made
 larger or smaller, is pasted there as the source shows it, since no token could hold it as sharply. So is a new thing,
-which another network draws by its name.
+which is drawn by its name. What goes where, the words alone tell (`planner`).
 """
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -20,24 +19,19 @@ from varedit.config import TransformerConfig
 from varedit.transformer.attention import TextPool
 from varedit.transformer.block import TextContext
 from varedit.transformer.places import place_waves
-from varedit.transformer.sprite_network import SpriteNetwork
+from varedit.transformer.planner import Plan, Planner, squares_of
 from varedit.unet_parts import ToldBlock, smooth_step
 
 FOLD = 2  # pixels along the side of what the finest level sees as one
 WIDTHS = (32, 64, 128)  # channels of the levels, each half as large as the one before; the last one's places are tokens
-READ = 128  # channels of what a level is told of the instruction, and of the hidden layer that tells a place
+READ = 128  # channels of what a level is told of the instruction
 READERS = 4  # weighted means of the instruction's words that are read
 WAVES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # half waves over the picture that tell a place
 MASKS = 2  # what changes, and the thing
-PLACEMENT = (
-    7  # is it taken away, is it shown, is a new one, log of the scale, has that its own place, x, y: see `Layers`
-)
-MOSAIC = 2  # is there one, log of its squares
 CERTAIN = (0.35, 0.65)  # a probability below is none, above it is full
 LARGEST_SCALE = 4.0
-USUAL_SQUARES = 14.0  # along a mosaic's shorter side, what the number of squares begins with
-SURE = 2.0  # logits of what the layers begin with
-QUIET_SHARE = 0.02  # of the weights that tell layers, at first
+SURE = 2.0  # logits of what the masks begin with
+QUIET_SHARE = 0.02  # of the weights that tell masks, at first
 LEAST_KNOWN = 1e-4  # share of a square's pixels
 SPECKS = 0.005  # share of a thing's pixels that do not tell where it begins
 
@@ -48,13 +42,7 @@ class Layers(NamedTuple):
     Attributes:
         changed: (B, 1, h, w), logits of a pixel's change.
         thing: (B, 1, h, w), logits that it belongs to the thing that the instruction speaks of.
-        placement: (B, 7): logit that the thing is taken away from where it is; logit that it is shown once more, as it
-            is in the source, over what is there; logit that a new thing is; the logarithm of the size of what is shown,
-            over the thing's own, and of a new thing that has a place of its own, over the picture's shorter side; logit
-            of such a place; and the middle of what is shown there, x and y as shares of the picture's sides.
-        sprite: (B, 4, side, side), the new thing, see `SpriteNetwork`.
-        mosaic: (B, 2): logit that what changes becomes a mosaic of flat squares; the logarithm of how many of them lie
-            along the picture's shorter side.
+        placement, sprite, mosaic: see `Plan`.
     """
 
     changed: Tensor
@@ -62,6 +50,15 @@ class Layers(NamedTuple):
     placement: Tensor
     sprite: Tensor
     mosaic: Tensor
+
+    @property
+    def plan(self) -> Plan:
+        """What the words alone tell."""
+        return Plan(*self[2:])
+
+    def taken(self, items: Tensor) -> Layers:
+        """Some items of the batch, by index."""
+        return Layers(*(each[items] for each in self))
 
 
 class Collage(nn.Module):
@@ -79,8 +76,7 @@ class Collage(nn.Module):
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in pairwise(WIDTHS))
         self.after = nn.ModuleList(ToldBlock(width, READ) for width in WIDTHS[:-1])
         self.masks = nn.Conv2d(WIDTHS[0], MASKS * FOLD**2, 3, padding=1)
-        self.place = nn.Sequential(nn.SiLU(), nn.Linear(READ, READ), nn.SiLU(), nn.Linear(READ, PLACEMENT + MOSAIC))
-        self.sprites = SpriteNetwork(config)
+        self.planner = Planner(config)
 
     @torch.no_grad()
     def begin_with_the_proposal(self) -> None:
@@ -88,11 +84,8 @@ class Collage(nn.Module):
         changed, thing = cast(Tensor, self.masks.bias).chunk(MASKS)
         changed.fill_(SURE)
         thing.fill_(-SURE)
-        last = cast(nn.Linear, self.place[-1])
-        for layer in (self.masks, last):
-            layer.weight.mul_(QUIET_SHARE)
-        last.bias[:3] = -SURE  # neither taken away nor shown once more, and nothing new
-        last.bias[PLACEMENT:] = torch.tensor([-SURE, math.log(USUAL_SQUARES)])
+        self.masks.weight.mul_(QUIET_SHARE)
+        self.planner.begin_with_nothing()
 
     def forward(self, source: Tensor, proposed: Tensor, states: Tensor, text: TextContext) -> Layers:
         """Find the layers.
@@ -117,8 +110,7 @@ class Collage(nn.Module):
         for finer, up, block in reversed(list(zip(kept, self.up, self.after, strict=True))):
             x = block(finer + F.pixel_shuffle(up(x), 2), read)
         changed, thing = F.pixel_shuffle(self.masks(F.silu(x)), FOLD).float().chunk(MASKS, dim=1)
-        placement, mosaic = cast(Tensor, self.place(read)).float().split((PLACEMENT, MOSAIC), dim=1)
-        return Layers(changed, thing, placement, self.sprites(text), mosaic)
+        return Layers(changed, thing, *self.planner(text))
 
 
 def composed(source: Tensor, proposed: Tensor, layers: Layers) -> Tensor:
@@ -130,8 +122,8 @@ def composed(source: Tensor, proposed: Tensor, layers: Layers) -> Tensor:
     """
     changed, thing = (_sure(logits) for logits in layers[:2])
     taken, _, is_new = layers.placement[:, :3].unsqueeze(-1).unbind(1)  # each (B, 1)
-    is_mosaic, log_squares = layers.mosaic.unsqueeze(-1).unbind(1)
-    drawn = torch.lerp(proposed, _in_squares(proposed, log_squares.exp()), _of_pictures(is_mosaic))
+    squares = squares_of(layers.mosaic)
+    drawn = torch.where(squares[..., None, None] > 0, _in_squares(proposed, squares), proposed)
     by_proposal = 1 - torch.maximum(_of_pictures(taken), _of_pictures(is_new))
     under = torch.lerp(source, drawn, changed * by_proposal)
     made = torch.lerp(under, _filled(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
@@ -203,7 +195,6 @@ def _sampled(picture: Tensor, across: Tensor, down: Tensor) -> Tensor:
 def _in_squares(picture: Tensor, count: Tensor) -> Tensor:
     """A picture (B, C, h, w) as a mosaic: (B, 1) flat squares along its shorter side, each the mean of its pixels."""
     height, width = picture.shape[2:]
-    count = count.round()
     rows, columns = (_means(count * side / min(height, width), side) for side in (height, width))
     with torch.autocast(picture.device.type, enabled=False):  # colours, which bfloat16 would round
         return rows.unsqueeze(1) @ picture @ columns.mT.unsqueeze(1)

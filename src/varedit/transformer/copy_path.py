@@ -19,6 +19,7 @@ from varedit.transformer.block import TextContext, modulated_norm
 from varedit.transformer.collage import Collage, Layers, composed
 from varedit.transformer.pixel_network import SQUARE, PixelNetwork
 from varedit.transformer.places import place_waves
+from varedit.transformer.word_reader import READ, WordReader
 
 COPY_SCALE = 4.0  # initial weight of the copy path, in logits
 COPY_SHARPNESS = 10.0  # of the residual over the spread of the features
@@ -82,18 +83,19 @@ class Proposed(NamedTuple):
 
     def taken(self, items: Tensor) -> Proposed:
         """Some items of the batch, by index."""
-        return Proposed(self.difference[items], Layers(*(each[items] for each in self.layers)))
+        return Proposed(self.difference[items], self.layers.taken(items))
 
 
 class SourceProposal(nn.Module):
     """How far the target's features lie from the source's, told by the source's own last states.
 
     The source runs through all blocks and reads the instruction on its way, so its states know what is to become of
-    each place. A gain on the features, a mixture of them and a shift make the difference. New content is a matter of
-    shifts; tones and colours are nearly linear in the pixels, so in the features, but no channel goes by itself. The
-    mixture is bilinear: the states weigh some views of the features, learned ones, and their sum is added. All this
-    needs no target, so it can be trained without one, at a quarter of the tokens; target tokens then begin with what
-    remains to be said.
+    each place. Which of two edits is the slight one, the pooled instruction hardly tells, so words are read once more.
+    A gain on the features, a mixture of them and a shift make the difference. New content is a matter of shifts; tones
+    and colours are nearly linear in the pixels, so in the features, but no channel goes by itself. The mixture is
+    bilinear: the states weigh some views of the features, learned ones, and their sum is added. All this needs no
+    target, so it can be trained without one, at a quarter of the tokens; target tokens then begin with what remains to
+    be said.
 
     What a map of features cannot tell, since it depends on single pixels, a small network tells (`pixel_network`), and
     instruction and state decide for each token which of the two to trust. Another network then finds to the pixel
@@ -107,6 +109,8 @@ class SourceProposal(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.eps = config.norm_eps
+        self.words = WordReader(config)
+        self.ask = nn.Linear(READ, config.width)
         self.modulation = nn.Linear(config.width, 2 * config.width)
         self.gain = nn.Linear(config.width, config.token_bits)
         self.shift = nn.Linear(config.width, config.token_bits)
@@ -125,9 +129,14 @@ class SourceProposal(nn.Module):
         placed: Tensor = self.place(waves)
         return placed
 
-    def asked(self, pooled: Tensor) -> Tensor:
-        """The instruction (B, D) as the network over pixels reads it: normalised."""
-        return F.layer_norm(pooled, pooled.shape[-1:], eps=self.eps)
+    def instruction(self, text: TextContext) -> Tensor:
+        """(B, D): as all blocks have it, and what its words tell in their neighbours' company."""
+        told: Tensor = text.pooled + self.ask(self.words(text))
+        return told
+
+    def asked(self, instruction: Tensor) -> Tensor:
+        """The same as the network over pixels reads it: normalised."""
+        return F.layer_norm(instruction, instruction.shape[-1:], eps=self.eps)
 
     def forward(self, states: Tensor, text: TextContext, source: Tensor, grid: Grid, spread: Tensor) -> Proposed:
         """What the source is to become.
@@ -139,20 +148,20 @@ class SourceProposal(nn.Module):
             grid: h, w.
             spread: standard deviation of the features, the unit of the shift.
         """
-        h, difference = self._drawn(states, text.pooled, source, spread)
+        h, difference = self._drawn(states, self.instruction(text), source, spread)
         before, proposed = self._seen(source, difference, grid)
         layers: Layers = self.collage(before, proposed, h.transpose(1, 2).unflatten(2, grid), text)
         made = composed(before, proposed, layers)
         is_touched = F.max_pool2d((made != before).any(dim=1, keepdim=True).float(), SQUARE).flatten(2).transpose(1, 2)
         return Proposed(is_touched * (difference + self.pixels.coded(made - proposed).float()), layers)
 
-    def _drawn(self, states: Tensor, pooled: Tensor, source: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
+    def _drawn(self, states: Tensor, instruction: Tensor, source: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Steered states, and the difference (B, S, token bits) before it is cut."""
-        scale, shift = self.modulation(F.silu(pooled)).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
+        scale, shift = self.modulation(F.silu(instruction)).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
         h = modulated_norm(states, scale, shift, self.eps)
         mixed = self.mix(self.weigh(h) * self.view(source))
         mapped = self.shift(h).float() * spread + (self.gain(h) * source + mixed).float()
-        asked = self.asked(pooled)
+        asked = self.asked(instruction)
         trust = (self.trust(h) + self.trust_asked(asked).unsqueeze(1)).float().sigmoid()
         return h, torch.lerp(mapped, self.pixels(h, asked, source).float(), trust)
 

@@ -13,32 +13,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varedit.config import TransformerConfig
-from varedit.transformer.attention import TextPool
-from varedit.transformer.block import TextContext
-
-READ = 128  # channels of what is read of the instruction
-READERS = 4  # weighted means of the instruction's words that are read
 START = 6  # pixels along the side of the coarsest picture
 WIDTHS = (64, 32, 16)  # channels of the pictures, each twice as large as the one before
 SIDE = START * 2 ** (len(WIDTHS) - 1)
 
 
 class SpriteNetwork(nn.Module):
-    """Draws the new thing that an instruction names, in a square of its size."""
+    """Draws the new thing that an instruction names, in a square of its size.
 
-    def __init__(self, config: TransformerConfig) -> None:
+    Args:
+        read: channels of what is read of the instruction.
+    """
+
+    def __init__(self, read: int) -> None:
         super().__init__()
-        self.eps = config.norm_eps
-        self.reader = TextPool(config.width, READ, READERS)
-        self.start = nn.Linear(READ, WIDTHS[0] * START**2)
+        self.start = nn.Linear(read, WIDTHS[0] * START**2)
         self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 3, padding=1) for coarse, fine in pairwise(WIDTHS))
         self.last = nn.Conv2d(WIDTHS[-1], 4, 3, padding=1)
 
-    def forward(self, text: TextContext) -> Tensor:
-        """(B, 4, SIDE, SIDE) float32: colours in [-1, 1], and the logit of the thing's covering a pixel."""
-        read = self.reader(text.words, text.mask)
-        read = F.layer_norm(read, read.shape[-1:], eps=self.eps)
+    def forward(self, read: Tensor) -> Tensor:
+        """(B, read) -> (B, 4, SIDE, SIDE) float32: colours in [-1, 1], and the logit of its covering a pixel."""
         x = cast(Tensor, self.start(read)).unflatten(1, (WIDTHS[0], START, START))
         for up in self.up:
             x = F.pixel_shuffle(up(F.silu(x)), 2)

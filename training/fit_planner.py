@@ -1,0 +1,161 @@
+"""Fits what a model reads of instructions alone (`varedit.transformer.planner`), with all else at rest.
+
+What goes where, what a new thing looks like and how many squares a mosaic has need no picture, so a hundred times as
+many instructions pass in the same time as in a step of the whole. It comes last, since it depends on how words are
+read.
+
+    python training/fit_planner.py runs/mini/model --material material -o runs/mini/planned
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from varedit.data.pairs import TrueLayers
+from varedit.data.scene import Family
+from varedit.data.scenes import Scenes, SceneSplit, held_out_scenes
+from varedit.editor import Editor
+from varedit.training.batches import layers_of
+from varedit.training.initialisation import take_from_file
+from varedit.training.objective import plan_loss
+from varedit.training.optimizer import optimizer_of
+from varedit.training.recipe import EditorTraining
+from varedit.transformer.planner import Plan, Planner, squares_of
+
+SHARES: dict[Family, float] = {"adjustment": 0.2, "colour": 0.05, "object": 0.75}
+SIZE_HW = (64, 64)
+CHUNK = 500  # scenes that a process makes at a time
+VALIDATION = 3000  # instructions of the validation split
+REPORT_EVERY = 250  # steps
+
+
+@dataclass(frozen=True)
+class Told:
+    """Instructions, and what they tell."""
+
+    instructions: list[str]
+    true: TrueLayers  # with masks of no size
+
+    def plan(self, chosen: torch.Tensor) -> Plan:
+        """The truth of some of them."""
+        return layers_of(TrueLayers(*(each[chosen.numpy()] for each in self.true))).plan
+
+
+def main() -> None:
+    arguments = _arguments()
+    editor = Editor.load(arguments.model, device=torch.device("cpu"), dtype=torch.float32)
+    take_from_file(editor.transformer)
+    copy_path = editor.transformer.copy_path
+    assert copy_path is not None and copy_path.proposal is not None, "the model has no source_proposal"
+    collage = copy_path.proposal.collage
+    collage.planner.requires_grad_(True)
+    settings = EditorTraining(
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        warmup_steps=25,
+        decay_fraction=0.6,
+        weight_decay=0.01,
+        optimizer="muon",
+    )
+    optimizer = optimizer_of(collage, settings, shards_weights=False)
+    generator = torch.Generator().manual_seed(arguments.seed)
+    console = Console(stderr=True)
+    with Progress(console=console) as progress:
+        made = (
+            told_by(arguments.material, "train", arguments.instructions, arguments.seed, progress),
+            told_by(arguments.material, "validation", VALIDATION, 0, progress),
+        )
+        told, held_out = made
+        console.print(f"at first: {report(editor, collage.planner, held_out)}")
+        for step in progress.track(range(settings.steps), description="fitting"):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.rate(step)
+            chosen = torch.randint(len(told.instructions), (settings.batch_size,), generator=generator)
+            loss, _ = plan_loss(planned(editor, collage.planner, told, chosen), told.plan(chosen))
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(collage.planner.parameters(), settings.clip_norm)
+            optimizer.step()
+            if (step + 1) % REPORT_EVERY == 0:
+                console.print(f"step {step + 1}: {report(editor, collage.planner, held_out)}")
+    collage.planner.requires_grad_(False)
+    editor.save(arguments.output)
+
+
+def told_by(material: Path, split: SceneSplit, count: int, seed: int, progress: Progress) -> Told:
+    """What ``count`` scenes of a split tell in words; made in as many processes as there are processors."""
+    make = partial(_chunk, material, split, seed)
+    with ProcessPoolExecutor() as processes:
+        chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
+        made = list(progress.track(processes.map(make, chunks), total=len(chunks), description=f"{split} scenes"))
+    layers = [each.true for each in made]
+    instructions = [text for each in made for text in each.instructions]
+    return Told(instructions, TrueLayers(*(np.concatenate(parts) for parts in zip(*layers, strict=True))))
+
+
+def _chunk(material: Path, split: SceneSplit, seed: int, numbers: Sequence[int]) -> Told:
+    if split == "train":
+        scenes = Scenes(material, split=split, size_hw=SIZE_HW, seed=seed, shares=SHARES)
+    else:
+        scenes = held_out_scenes(material, split, SIZE_HW)
+    batch = scenes.batch(numbers)
+    assert batch.layers is not None, "scenes know their layers"
+    nothing = np.zeros((len(numbers), 1, 1), np.uint8)
+    return Told(batch.instructions, batch.layers._replace(changed=nothing, things=nothing))
+
+
+def planned(editor: Editor, planner: Planner, told: Told, chosen: torch.Tensor) -> Plan:
+    """What the planner makes of some instructions."""
+    with torch.no_grad():
+        text = editor.transformer.read_text(editor.read([told.instructions[index] for index in chosen]))
+    plan: Plan = planner(text)
+    return plan
+
+
+@torch.no_grad()
+def report(editor: Editor, planner: Planner, told: Told) -> str:
+    """How well validation instructions are understood."""
+    chosen = torch.arange(len(told.instructions))
+    found, true = planned(editor, planner, told, chosen), told.plan(chosen)
+    loss, _ = plan_loss(found, true)
+    choices = [0, 1, 2, 4]
+    is_wrong = ((found.placement[:, choices] > 0) != (true.placement[:, choices] > 0)).any(dim=1)
+    is_moved, is_new = true.placement[:, 4] > 0, true.placement[:, 2] > 0
+    off = (found.placement - true.placement).abs()
+    is_mosaic = true.mosaic[:, 0] < 1
+    is_right = squares_of(found.mosaic) == squares_of(true.mosaic)
+    cover = true.sprite[is_new, 3:]
+    colour = (cover * (found.sprite - true.sprite)[is_new, :3].abs()).sum() / (3 * cover.sum())
+    return (
+        f"loss {loss:.4f}; choices wrong {is_wrong.float().mean():.4f}; places off {off[is_moved, 5:].mean():.4f}; "
+        f"mosaics right {is_right[is_mosaic].float().mean():.3f} of {is_mosaic.sum()}; "
+        f"others no mosaic {is_right[~is_mosaic].float().mean():.4f}; colours of new things off {colour:.3f}"
+    )
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="an editor with source_proposal")
+    parser.add_argument("--material", type=Path, default=Path("material"))
+    parser.add_argument("--instructions", type=int, default=80_000)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=4243)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
