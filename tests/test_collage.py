@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from tests.tiny import random, randomize, tiny_config
-from varedit.data.adjustments import PIXELATE, pixelated
+from varedit.data.adjustments import PIXELATE
+from varedit.mosaic import pixelated
 from varedit.training.initialisation import initialise
 from varedit.training.objective import collage_loss
 from varedit.transformer.block import TextContext

@@ -24,12 +24,13 @@ from varedit.data.adjustment_scenes import (
     other_strengths,
     random_adjustment,
 )
-from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment, Kind, pixelated
+from varedit.data.adjustments import ALL_ADJUSTMENTS, Adjustment, Kind
 from varedit.data.crops import PhotographCrops, mean_change, photograph_files
 from varedit.data.language import Phrasing, words
 from varedit.data.phrases import commands, local_phrasings, phrasings
 from varedit.data.places import REGIONS
 from varedit.data.scene import Scene
+from varedit.mosaic import pixelated
 
 SIZE = (36, 40)
 TINTS = [kind for kind in get_args(Kind) if kind.endswith("_tint")]

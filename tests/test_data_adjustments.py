@@ -21,11 +21,11 @@ from varedit.data.adjustments import (
     Strength,
     blurred,
     look_up,
-    pixelated,
     srgb_decoded,
     srgb_encoded,
 )
 from varedit.errors import UsageError
+from varedit.mosaic import pixelated
 
 HALF = 0.2140411405  # linear light of the encoded value 0.5: ((0.5 + 0.055) / 1.055) ** 2.4
 

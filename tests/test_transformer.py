@@ -421,7 +421,7 @@ def test_a_proposal_is_gain_mixture_and_shift_or_edited_pixels_by_the_sources_la
         for squares in seen
     ]
     layers = path.proposal.collage(*pictures, h.view(3, down, across, 24).permute(0, 3, 1, 2), context)
-    made = composed(pictures[0], pictures[1], layers)
+    made = composed(pictures[0], pictures[1], layers, path.proposal.collage.fill)
     squares, moved = (
         (made - picture).view(3, 3, down, 8, across, 8).permute(0, 2, 4, 1, 3, 5).reshape(3, down * across, 192)
         for picture in (pictures[1], pictures[0])

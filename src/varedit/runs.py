@@ -23,6 +23,7 @@ from varedit.edited_codes import EditedCodes
 from varedit.editor import Editor
 from varedit.fit import Fit, FitMode, fit_picture
 from varedit.generation import GeneratedScale, Generation
+from varedit.mosaic import make_mosaic
 from varedit.pasting import Pasted
 from varedit.requests import EditRequest
 from varedit.restore import Restored, restore
@@ -32,6 +33,7 @@ from varedit.scales import Template
 from varedit.text import Tokens
 from varedit.text_features import TextFeatures
 from varedit.transformer.collage import pastes
+from varedit.transformer.planner import squares_of
 
 
 @dataclass
@@ -207,6 +209,7 @@ class EditRun:
                 unedited=None if unedited is None else unedited[item],
                 likely=None if unedited is None else self._likely(item, decoded[item], unedited[item], earlier[item]),
                 pasted=() if unedited is None else self._drawn(item, decoded[item]),
+                squares=self._squares[item],
             )
             for item, request in enumerate(self.requests)
         ]
@@ -233,6 +236,15 @@ class EditRun:
                     )
                     found[item].append(Pasted(cover, None if paste.is_source else np.stack(colours), across, down))
         return found
+
+    @cached_property
+    def _squares(self) -> list[int]:
+        """Per edit, how many squares the mosaic of its proposal has along the shorter side; 0 where there is none."""
+        proposal = None if self.generation is None else self.generation.cache.proposal
+        if proposal is None:
+            return [0] * len(self.requests)
+        found = squares_of(proposal.layers.mosaic)[: len(self.requests), 0].tolist()
+        return [0 if request.codes is not None else each for each, request in zip(found, self.requests, strict=True)]
 
     @cached_property
     def _words(self) -> list[TextFeatures | None]:
@@ -326,6 +338,7 @@ class InModelSize:
         drawn: the bits of `result`.
         likely: (1, h, w) in [0, 1], how far the result is an edit and not noise; None for a model that cannot tell.
         pasted: what the edit shows over all else.
+        squares: how many flat ones along the shorter side the edit makes of what it changes; 0 for no mosaic.
     """
 
     photograph: NDArray[np.uint8]
@@ -338,6 +351,7 @@ class InModelSize:
     drawn: EditedCodes
     likely: NDArray[np.float32] | None
     pasted: Sequence[Pasted] = ()
+    squares: int = 0
 
     def raw(self) -> NDArray[np.uint8]:
         """(H, W, 3) of the decoder's own picture, within the mask."""
@@ -355,6 +369,8 @@ class InModelSize:
         result = self._restored(self.result, whole, self.likely)
         for thing in self.pasted:
             thing.paste(result.rgb, result.change, self.photograph, self.fit, limit)
+        if self.squares:
+            make_mosaic(result.rgb, result.change, self.squares, self._of_edit(limit, self.likely))
         if self.earlier is None or limit is None:
             return result
         earlier = self.earlier  # what stays outside of this edit's own limit
@@ -372,17 +388,23 @@ class InModelSize:
     ) -> Restored:
         """A decoded picture against the decoded photograph, within a limit (H, W) and where it is likely an edit."""
         assert self.unedited is not None, "this edit was not to be restored"
-        if likely is not None:
-            change = self.fit.resize_to_source(likely)[0]
-            limit = change if limit is None else limit * change
         return restore(
             self.photograph,
             self.unedited,
             decoded,
             upsample=self.fit.resize_to_source,
-            mask=limit,
+            mask=self._of_edit(limit, likely),
             model_box=self.fit.model_box,
         )
+
+    def _of_edit(
+        self, limit: NDArray[np.float32] | None, likely: NDArray[np.float32] | None
+    ) -> NDArray[np.float32] | None:
+        """A limit (H, W) where it is likely an edit, too; None: everywhere."""
+        if likely is None:
+            return limit
+        change: NDArray[np.float32] = self.fit.resize_to_source(likely)[0]
+        return change if limit is None else limit * change
 
     def _limit_so_far(self) -> NDArray[np.float32] | None:
         """How far each pixel of the photograph may differ after this edit and all before it; None: freely."""

@@ -25,6 +25,8 @@ from varedit.transformer.collage import FOLD, MASKS, WAVES
 from varedit.transformer.collage import READ as COLLAGE_READ
 from varedit.transformer.collage import WIDTHS as COLLAGE_WIDTHS
 from varedit.transformer.copy_path import PLACE_WAVES
+from varedit.transformer.fill_network import FOLD as FILL_FOLD
+from varedit.transformer.fill_network import WIDTHS as FILL_WIDTHS
 from varedit.transformer.pixel_network import COLOUR_FEATURES, HIDDEN, PAINTED, SQUARE
 from varedit.transformer.planner import PLACEMENT, SQUARES
 from varedit.transformer.sprite_network import SIDE, START
@@ -147,7 +149,7 @@ def _proposal_cost(transformer: TransformerConfig, grid: Grid, words: int) -> tu
     pixels = 2 * code + width * (PAINTED * SQUARE**2 + 4 * HIDDEN)  # looks, codes, paints, is told here
     each_pixel = HIDDEN * (COLOUR_FEATURES + 2 + PAINTED + HIDDEN + 3)
     instruction = 2 * width**2 + (4 * HIDDEN + 1) * width  # modulation, and what pixels and trust are told
-    convolutions, drawing = collage_convolutions(width), sprite_convolutions()
+    convolutions, drawing = [*collage_convolutions(width), *fill_convolutions()], sprite_convolutions()
     read = 2 * width * COLLAGE_READ  # of each word, its keys and values
     told = COLLAGE_READ * (COLLAGE_READ + sum(4 * channels for channels in COLLAGE_WIDTHS))  # 2 blocks a level
     per_token = maps + pixels + SQUARE**2 * each_pixel + 3 * code  # the collage looks twice and codes
@@ -226,6 +228,18 @@ def collage_convolutions(width: int) -> list[Convolution]:
             found += [Convolution(channels, coarser, 2, 2 * stride), Convolution(coarser, 4 * channels, 1, 2 * stride)]
     found.append(Convolution(finest, MASKS * FOLD**2, 3, FOLD))
     return found
+
+
+def fill_convolutions() -> list[Convolution]:
+    """All convolutions of what fills the places of things that are taken away."""
+    found = [Convolution(4 * FILL_FOLD**2, FILL_WIDTHS[0], 3, FILL_FOLD)]
+    for level, channels in enumerate(FILL_WIDTHS):
+        stride, is_coarsest = FILL_FOLD * 2**level, channels == FILL_WIDTHS[-1]
+        found += _residual_blocks(channels, channels, 1 if is_coarsest else 2, stride)
+        if not is_coarsest:
+            coarser = FILL_WIDTHS[level + 1]
+            found += [Convolution(channels, coarser, 2, 2 * stride), Convolution(coarser, 4 * channels, 1, 2 * stride)]
+    return [*found, Convolution(FILL_WIDTHS[0], 3 * FILL_FOLD**2, 3, FILL_FOLD)]
 
 
 def sprite_convolutions() -> list[Convolution]:

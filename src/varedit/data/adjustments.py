@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from varedit.errors import UsageError
+from varedit.mosaic import pixelated
 
 Kind = Literal[
     "black_and_white",
@@ -178,17 +179,6 @@ def blurred(rgb: Pixels, sigma: float) -> Pixels:
         windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis)
         rgb = windows @ weights
     return rgb
-
-
-def pixelated(rgb: Pixels, blocks: int) -> Pixels:
-    """(H, W, 3) as flat blocks, each the mean of its pixels: ``blocks`` along the shorter side, about square."""
-    height, width = rgb.shape[:2]
-    counts = [max(1, round(blocks * side / min(height, width))) for side in (height, width)]
-    starts = [np.unique(np.arange(n) * side // n) for n, side in zip(counts, (height, width), strict=True)]
-    sums = np.add.reduceat(np.add.reduceat(rgb, starts[0], axis=0), starts[1], axis=1)
-    sizes = [np.diff(first, append=side) for first, side in zip(starts, (height, width), strict=True)]
-    means: Pixels = (sums / (sizes[0][:, None] * sizes[1])[..., None]).astype(rgb.dtype)
-    return means.repeat(sizes[0], axis=0).repeat(sizes[1], axis=1)
 
 
 def _distance_from_centre(rgb: Pixels) -> Pixels:

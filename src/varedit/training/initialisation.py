@@ -24,6 +24,7 @@ from varedit.training.words import word_text_encoder
 from varedit.transformer.block import Block
 from varedit.transformer.collage import Collage
 from varedit.transformer.copy_path import CopyPath
+from varedit.transformer.fill_network import FillNetwork
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.pixel_network import COLOUR_FEATURES, SQUARE, PixelNetwork
 from varedit.transformer.word_reader import WordReader
@@ -202,6 +203,8 @@ def initialise(transformer: VAREditTransformer, *, seed: int, initial_gain: floa
             module.conv2.weight.zero_()
         if isinstance(module, Collage | WordReader):
             drawn(module.reader.query)
+        if isinstance(module, FillNetwork):
+            module.begin_smoothly()
         if isinstance(module, Collage):
             module.begin_with_the_proposal()
     for block in transformer.blocks:

@@ -32,6 +32,7 @@ OUTER = (
     "copy_path.embed.weight",
     "place.weight",
     "collage.masks.weight",
+    "fill.mend.weight",
     "words.first.weight",
     "planner.tell.3.weight",
     "head.weight",

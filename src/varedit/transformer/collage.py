@@ -8,6 +8,7 @@ which is drawn by its name. What goes where, the words alone tell (`planner`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from varedit.config import TransformerConfig
 from varedit.transformer.attention import TextPool
 from varedit.transformer.block import TextContext
+from varedit.transformer.fill_network import FillNetwork, smoothly_filled
 from varedit.transformer.places import place_waves
 from varedit.transformer.planner import Plan, Planner, squares_of
 from varedit.unet_parts import ToldBlock, smooth_step
@@ -32,8 +34,9 @@ CERTAIN = (0.35, 0.65)  # a probability below is none, above it is full
 LARGEST_SCALE = 4.0
 SURE = 2.0  # logits of what the masks begin with
 QUIET_SHARE = 0.02  # of the weights that tell masks, at first
-LEAST_KNOWN = 1e-4  # share of a square's pixels
 SPECKS = 0.005  # share of a thing's pixels that do not tell where it begins
+
+Fill = Callable[[Tensor, Tensor], Tensor]
 
 
 class Layers(NamedTuple):
@@ -77,6 +80,7 @@ class Collage(nn.Module):
         self.after = nn.ModuleList(ToldBlock(width, READ) for width in WIDTHS[:-1])
         self.masks = nn.Conv2d(WIDTHS[0], MASKS * FOLD**2, 3, padding=1)
         self.planner = Planner(config)
+        self.fill = FillNetwork()
 
     @torch.no_grad()
     def begin_with_the_proposal(self) -> None:
@@ -113,12 +117,15 @@ class Collage(nn.Module):
         return Layers(changed, thing, *self.planner(text))
 
 
-def composed(source: Tensor, proposed: Tensor, layers: Layers) -> Tensor:
+def composed(source: Tensor, proposed: Tensor, layers: Layers, fill: Fill = smoothly_filled) -> Tensor:
     """The picture (B, 3, h, w) of layers.
 
     It is the source, over it the proposal or a mosaic of it where it changes, over that the thing, where it is shown
     once more, or a new one. Where a thing is taken away or a new one comes, that is the whole edit: what surrounds the
     thing goes on where it was, and nothing is the proposal's.
+
+    Args:
+        fill: makes of a picture (B, 3, h, w), and of what is known of it, (B, 1, h, w), one that is known everywhere.
     """
     changed, thing = (_sure(logits) for logits in layers[:2])
     taken, _, is_new = layers.placement[:, :3].unsqueeze(-1).unbind(1)  # each (B, 1)
@@ -126,7 +133,7 @@ def composed(source: Tensor, proposed: Tensor, layers: Layers) -> Tensor:
     drawn = torch.where(squares[..., None, None] > 0, _in_squares(proposed, squares), proposed)
     by_proposal = 1 - torch.maximum(_of_pictures(taken), _of_pictures(is_new))
     under = torch.lerp(source, drawn, changed * by_proposal)
-    made = torch.lerp(under, _filled(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
+    made = torch.lerp(under, fill(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
     height, width = source.shape[2:]
     for paste in pastes(source, layers):
         across, down = (
@@ -212,21 +219,6 @@ def _means(count: Tensor, side: int) -> Tensor:
 
 def _widened(mask: Tensor, pixels: int) -> Tensor:
     return F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
-
-
-def _filled(picture: Tensor, known: Tensor) -> Tensor:
-    """A picture (B, 3, h, w) whose unknown parts follow from the known ones, (B, 1, h, w) in [0, 1], around them.
-
-    Colours are averaged over squares twice as large each time, until all is known, and brought back to what was not
-    (pull and push; Gortler et al. 1996, "The Lumigraph").
-    """
-    if min(picture.shape[2:]) == 1:
-        return picture
-    weight = F.avg_pool2d(known, 2, ceil_mode=True)
-    coarse = F.avg_pool2d(picture * known, 2, ceil_mode=True) / weight.clamp(LEAST_KNOWN)
-    coarse = _filled(coarse, (4 * weight).clamp(max=1))
-    finer = F.interpolate(coarse, size=picture.shape[2:], mode="bilinear")
-    return torch.lerp(finer, picture, known)
 
 
 @torch.no_grad()

@@ -151,7 +151,7 @@ class SourceProposal(nn.Module):
         h, difference = self._drawn(states, self.instruction(text), source, spread)
         before, proposed = self._seen(source, difference, grid)
         layers: Layers = self.collage(before, proposed, h.transpose(1, 2).unflatten(2, grid), text)
-        made = composed(before, proposed, layers)
+        made = composed(before, proposed, layers, self.collage.fill)
         is_touched = F.max_pool2d((made != before).any(dim=1, keepdim=True).float(), SQUARE).flatten(2).transpose(1, 2)
         return Proposed(is_touched * (difference + self.pixels.coded(made - proposed).float()), layers)
 
