@@ -50,6 +50,7 @@ class ObjectScenes:
         cutouts: things beside the drawn shapes; may be empty.
         phrasing: which wordings the instructions take.
         held_out: whether the thing that is edited is one that training never sees, by noun or by shape and colour.
+        kinds: of edits, drawn evenly.
     """
 
     def __init__(
@@ -60,13 +61,15 @@ class ObjectScenes:
         *,
         phrasing: Phrasing,
         held_out: bool,
+        kinds: Sequence[ObjectEdit] = KINDS,
     ) -> None:
+        self.kinds = kinds
         self.photographs, self.textures, self.phrasing, self.held_out = photographs, textures, phrasing, held_out
         self.supply = ThingSupply(cutouts)
 
     def scene(self, random: np.random.Generator, size_hw: tuple[int, int]) -> Scene:
         """See `scene.SceneFamily`. The thing that is edited is the subject of the composition."""
-        kind = one_of(KINDS, random)
+        kind = one_of(self.kinds, random)
         while True:
             background, stem = self._background(random, size_hw)
             before = self._composition(kind, background, random)

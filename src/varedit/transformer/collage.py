@@ -133,7 +133,7 @@ def composed(source: Tensor, proposed: Tensor, layers: Layers, fill: Fill = smoo
     drawn = torch.where(squares[..., None, None] > 0, _in_squares(proposed, squares), proposed)
     by_proposal = 1 - torch.maximum(_of_pictures(taken), _of_pictures(is_new))
     under = torch.lerp(source, drawn, changed * by_proposal)
-    made = torch.lerp(under, fill(source, 1 - _widened(thing, 2)), _widened(thing, 1) * _of_pictures(taken))
+    made = torch.lerp(under, fill(source, 1 - widened(thing, 2)), widened(thing, 1) * _of_pictures(taken))
     height, width = source.shape[2:]
     for paste in pastes(source, layers):
         across, down = (
@@ -217,7 +217,8 @@ def _means(count: Tensor, side: int) -> Tensor:
     return same / same.sum(dim=2, keepdim=True)
 
 
-def _widened(mask: Tensor, pixels: int) -> Tensor:
+def widened(mask: Tensor, pixels: int) -> Tensor:
+    """A mask (B, 1, h, w) with so many pixels more all around."""
     return F.max_pool2d(mask, 2 * pixels + 1, stride=1, padding=pixels)
 
 
