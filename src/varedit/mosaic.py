@@ -13,7 +13,7 @@ Pixels = NDArray[np.floating]
 
 
 def pixelated(rgb: Pixels, squares: int) -> Pixels:
-    """(H, W, 3) as flat squares, each the mean of its pixels: so many along the shorter side, about square."""
+    """(H, W, channels) as flat squares, each the mean of its pixels: so many along the shorter side, about square."""
     height, width = rgb.shape[:2]
     counts = [max(1, round(squares * side / min(height, width))) for side in (height, width)]
     starts = [np.unique(np.arange(n) * side // n) for n, side in zip(counts, (height, width), strict=True)]
@@ -33,6 +33,7 @@ def make_mosaic(picture: NDArray[Any], change: NDArray[np.uint8], squares: int, 
         limit: (H, W) in [0, 1], where the edit is; None is everywhere.
     """
     share = np.ones(picture.shape[:2], np.float32) if limit is None else limit
-    flat = pixelated(picture.astype(np.float32), squares)
-    picture[:] = np.rint(picture + share[..., None] * (flat - picture))
+    for k in range(picture.shape[2]):  # one by one: photographs are large
+        own = picture[..., k].astype(np.float32)
+        picture[..., k] = np.rint(own + share * (pixelated(own[..., None], squares)[..., 0] - own))
     np.maximum(change, np.ceil(255 * share).astype(np.uint8), out=change)
