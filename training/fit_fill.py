@@ -8,12 +8,12 @@ It sees training scenes of removals with the true masks, which need neither word
 from __future__ import annotations
 
 import argparse
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from fitting import editor_to_fit, fitting_parser, in_chunks
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -24,8 +24,6 @@ from varedit.data.cutouts import load_cutouts
 from varedit.data.object_scenes import ObjectScenes
 from varedit.data.scenes import CROP_DETAIL
 from varedit.data.splits import Split, split_of
-from varedit.editor import Editor
-from varedit.training.initialisation import take_from_file
 from varedit.transformer.collage import widened
 from varedit.transformer.fill_network import smoothly_filled
 
@@ -38,11 +36,8 @@ REPORT_EVERY = 100  # steps
 
 def main() -> None:
     arguments = _arguments()
-    editor = Editor.load(arguments.model, device=torch.device("cpu"), dtype=torch.float32)
-    take_from_file(editor.transformer)
-    copy_path = editor.transformer.copy_path
-    assert copy_path is not None and copy_path.proposal is not None, "the model has no source_proposal"
-    network = copy_path.proposal.collage.fill.requires_grad_(True)
+    editor, collage = editor_to_fit(arguments.model)
+    network = collage.fill.requires_grad_(True)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
     random, steps, console = np.random.default_rng(arguments.seed), arguments.steps, Console(stderr=True)
     with Progress(console=console) as progress:
@@ -75,11 +70,8 @@ Removals = tuple[Bytes, ...]  # sources and targets (N, H, W, 3), and the things
 
 
 def removals(material: Path, split: Split, count: int, seed: int, progress: Progress) -> Removals:
-    """``count`` scenes on photographs of a split; made in as many processes as there are processors."""
-    chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
-    with ProcessPoolExecutor() as processes:
-        made = processes.map(partial(_chunk, material, split, seed), chunks)
-        parts = list(progress.track(made, total=len(chunks), description=f"{split} scenes"))
+    """``count`` scenes on photographs of a split."""
+    parts = in_chunks(partial(_chunk, material, split, seed), count, CHUNK, progress, f"{split} scenes")
     return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
 
@@ -106,15 +98,8 @@ def _off(filled: Tensor, target: Tensor, known: Tensor) -> float:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="an editor with source_proposal")
-    parser.add_argument("--material", type=Path, default=Path("material"))
+    parser = fitting_parser(__doc__, steps=1500, batch_size=48, rate=2e-3, seed=7771)
     parser.add_argument("--scenes", type=int, default=25_000)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--batch-size", type=int, default=48)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=7771)
-    parser.add_argument("-o", "--output", type=Path, required=True)
     return parser.parse_args()
 
 

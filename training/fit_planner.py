@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from fitting import editor_to_fit, fitting_parser, in_chunks
 from rich.console import Console
 from rich.progress import Progress
 
@@ -26,7 +26,6 @@ from varedit.data.scene import Family
 from varedit.data.scenes import Scenes, SceneSplit, held_out_scenes
 from varedit.editor import Editor
 from varedit.training.batches import layers_of
-from varedit.training.initialisation import take_from_file
 from varedit.training.objective import plan_loss
 from varedit.training.optimizer import optimizer_of
 from varedit.training.recipe import EditorTraining
@@ -53,11 +52,7 @@ class Told:
 
 def main() -> None:
     arguments = _arguments()
-    editor = Editor.load(arguments.model, device=torch.device("cpu"), dtype=torch.float32)
-    take_from_file(editor.transformer)
-    copy_path = editor.transformer.copy_path
-    assert copy_path is not None and copy_path.proposal is not None, "the model has no source_proposal"
-    collage = copy_path.proposal.collage
+    editor, collage = editor_to_fit(arguments.model)
     collage.planner.requires_grad_(True)
     settings = EditorTraining(
         steps=arguments.steps,
@@ -72,11 +67,8 @@ def main() -> None:
     generator = torch.Generator().manual_seed(arguments.seed)
     console = Console(stderr=True)
     with Progress(console=console) as progress:
-        made = (
-            told_by(arguments.material, "train", arguments.instructions, arguments.seed, progress),
-            told_by(arguments.material, "validation", VALIDATION, 0, progress),
-        )
-        told, held_out = made
+        told = told_by(arguments.material, "train", arguments.instructions, arguments.seed, progress)
+        held_out = told_by(arguments.material, "validation", VALIDATION, 0, progress)
         console.print(f"at first: {report(editor, collage.planner, held_out)}")
         for step in progress.track(range(settings.steps), description="fitting"):
             for group in optimizer.param_groups:
@@ -94,11 +86,8 @@ def main() -> None:
 
 
 def told_by(material: Path, split: SceneSplit, count: int, seed: int, progress: Progress) -> Told:
-    """What ``count`` scenes of a split tell in words; made in as many processes as there are processors."""
-    make = partial(_chunk, material, split, seed)
-    with ProcessPoolExecutor() as processes:
-        chunks = [range(first, min(first + CHUNK, count)) for first in range(0, count, CHUNK)]
-        made = list(progress.track(processes.map(make, chunks), total=len(chunks), description=f"{split} scenes"))
+    """What ``count`` scenes of a split tell in words."""
+    made = in_chunks(partial(_chunk, material, split, seed), count, CHUNK, progress, f"{split} scenes")
     layers = [each.true for each in made]
     instructions = [text for each in made for text in each.instructions]
     return Told(instructions, TrueLayers(*(np.concatenate(parts) for parts in zip(*layers, strict=True))))
@@ -145,15 +134,8 @@ def report(editor: Editor, planner: Planner, told: Told) -> str:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path, help="an editor with source_proposal")
-    parser.add_argument("--material", type=Path, default=Path("material"))
+    parser = fitting_parser(__doc__, steps=3000, batch_size=128, rate=3e-3, seed=4243)
     parser.add_argument("--instructions", type=int, default=80_000)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=4243)
-    parser.add_argument("-o", "--output", type=Path, required=True)
     return parser.parse_args()
 
 

@@ -218,28 +218,28 @@ class Convolution:
 
 def collage_convolutions(width: int) -> list[Convolution]:
     """All convolutions of a proposal's collage."""
-    finest, coarsest = COLLAGE_WIDTHS[0], COLLAGE_WIDTHS[-1]
-    found = [Convolution(2 * 3 * FOLD**2 + 4 * len(WAVES), finest, 3, FOLD), Convolution(width, coarsest, 1, SQUARE)]
-    for level, channels in enumerate(COLLAGE_WIDTHS):
-        stride = FOLD * 2**level
-        found += 2 * _residual_blocks(channels, channels, 1, stride)
-        if channels != coarsest:
-            coarser = COLLAGE_WIDTHS[level + 1]
-            found += [Convolution(channels, coarser, 2, 2 * stride), Convolution(coarser, 4 * channels, 1, 2 * stride)]
-    found.append(Convolution(finest, MASKS * FOLD**2, 3, FOLD))
-    return found
+    states = Convolution(width, COLLAGE_WIDTHS[-1], 1, SQUARE)
+    given, made = 2 * 3 * FOLD**2 + 4 * len(WAVES), MASKS * FOLD**2
+    return [states, *_unet_convolutions(given, made, COLLAGE_WIDTHS, FOLD, coarsest_blocks=2)]
 
 
 def fill_convolutions() -> list[Convolution]:
     """All convolutions of what fills the places of things that are taken away."""
-    found = [Convolution(4 * FILL_FOLD**2, FILL_WIDTHS[0], 3, FILL_FOLD)]
-    for level, channels in enumerate(FILL_WIDTHS):
-        stride, is_coarsest = FILL_FOLD * 2**level, channels == FILL_WIDTHS[-1]
-        found += _residual_blocks(channels, channels, 1 if is_coarsest else 2, stride)
+    return _unet_convolutions(4 * FILL_FOLD**2, 3 * FILL_FOLD**2, FILL_WIDTHS, FILL_FOLD, coarsest_blocks=1)
+
+
+def _unet_convolutions(
+    given: int, made: int, widths: Sequence[int], fold: int, *, coarsest_blocks: int
+) -> list[Convolution]:
+    """Those of a U-Net from given channels to made ones, with two blocks a level but for the coarsest."""
+    found = [Convolution(given, widths[0], 3, fold)]
+    for level, channels in enumerate(widths):
+        stride, is_coarsest = fold * 2**level, channels == widths[-1]
+        found += _residual_blocks(channels, channels, coarsest_blocks if is_coarsest else 2, stride)
         if not is_coarsest:
-            coarser = FILL_WIDTHS[level + 1]
+            coarser = widths[level + 1]
             found += [Convolution(channels, coarser, 2, 2 * stride), Convolution(coarser, 4 * channels, 1, 2 * stride)]
-    return [*found, Convolution(FILL_WIDTHS[0], 3 * FILL_FOLD**2, 3, FILL_FOLD)]
+    return [*found, Convolution(widths[0], made, 3, fold)]
 
 
 def sprite_convolutions() -> list[Convolution]:
