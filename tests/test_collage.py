@@ -319,7 +319,7 @@ def exactly(true: Layers) -> Layers:
 def test_the_loss_counts_sizes_places_and_looks_only_where_there_are_some():
     true, exact = true_layers(), exactly(true_layers())
     loss, terms = collage_loss(exact, true)
-    assert [loss.item(), *terms.values()] == pytest.approx([0.0] * 6, abs=1e-6)
+    assert [loss.item(), *terms.values()] == pytest.approx([0.0] * 7, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,6 @@ def test_the_loss_counts_sizes_places_and_looks_only_where_there_are_some():
         ("placement", lambda each: each.placement[0, 5:].add_(0.1), 200 * 2 * 0.1**2 / 3, 0.3),
         ("placement", lambda each: each.placement[:, 2].zero_(), math.log(2), 0.3),
         ("changed_mask", lambda each: each.changed.zero_(), math.log(2), 1),
-        ("thing_mask", lambda each: each.thing.zero_(), math.log(2), 1),
         ("new_thing", lambda each: each.sprite[1, :3].add_(0.3), 4 * 2 * 0.3 / 2 / 3, 1),
         ("new_thing", lambda each: each.sprite[:, 3].zero_(), 4 * math.log(2) / 3, 1),
         ("mosaic", lambda each: each.mosaic[2].zero_(), math.log(4) / 3, 0.3),
@@ -343,6 +342,17 @@ def test_each_part_of_the_collage_has_its_say_in_the_loss(name, change, expected
     loss, terms = collage_loss(off, true)
     assert terms[name] == pytest.approx(expected, rel=1e-3)
     assert loss.item() == pytest.approx(weight * expected, rel=1e-3)
+
+
+def test_an_outline_is_off_by_its_entropy_and_by_what_it_lacks_to_overlap():
+    true, off = true_layers(), exactly(true_layers())
+    true.thing.zero_()[0, 0, 0] = 1
+    off = off._replace(thing=torch.zeros_like(true.thing))
+    loss, terms = collage_loss(off, true)
+    row, pixels = true.thing.shape[3], true.thing[0].numel()
+    apart = (1 - 2 * 0.5 * row / (0.25 * pixels + row)) / 3  # of three pictures one has a thing
+    assert [terms["thing_mask"], terms["thing_apart"]] == pytest.approx([math.log(2), apart])
+    assert loss.item() == pytest.approx(math.log(2) + 2 * apart, rel=1e-3)
 
 
 def test_true_masks_and_sprites_may_be_finer_than_the_found_ones():

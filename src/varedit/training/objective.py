@@ -19,6 +19,7 @@ SIZE_WEIGHT = 20.0  # of the squared error of a thing's size, as a logarithm, be
 PLACE_WEIGHT = 200.0  # of that of its place, as a share of the picture's side
 PLACEMENT_WEIGHT = 0.3  # of all these, and of mosaics, beside the entropy of the masks
 SPRITE_WEIGHT = 4.0  # of new things, which few pairs have
+OVERLAP_WEIGHT = 2.0  # of what outlines of things lack to overlap, which a small thing has as much say in as a large one
 COLOUR_WEIGHT = 2.0  # of their colours' mean error beside the entropy of their outlines
 
 
@@ -63,7 +64,7 @@ def proposal_loss(proposed: Tensor, difference: Tensor, spread: Tensor) -> Tenso
 
 
 def collage_loss(found: Layers, true: Layers) -> tuple[Tensor, dict[str, float]]:
-    """Cross-entropy of both masks, and what the plans are off.
+    """Cross-entropy of both masks, what things lack to overlap, and what the plans are off.
 
     Args:
         found: from the model.
@@ -73,8 +74,10 @@ def collage_loss(found: Layers, true: Layers) -> tuple[Tensor, dict[str, float]]
     """
     masks = zip(found[:2], true[:2], strict=True)
     changed, thing = (_entropy(logits, _resized(mask, logits)) for logits, mask in masks)
+    apart = _dice_loss(found.thing, _resized(true.thing, found.thing))
     planned, terms = plan_loss(found.plan, true.plan)
-    return changed + thing + planned, {"changed_mask": changed.item(), "thing_mask": thing.item()} | terms
+    terms = {"changed_mask": changed.item(), "thing_mask": thing.item(), "thing_apart": apart.item()} | terms
+    return changed + thing + OVERLAP_WEIGHT * apart + planned, terms
 
 
 def plan_loss(found: Plan, true: Plan) -> tuple[Tensor, dict[str, float]]:
@@ -98,6 +101,14 @@ def plan_loss(found: Plan, true: Plan) -> tuple[Tensor, dict[str, float]]:
     squares = F.cross_entropy(found.mosaic, true.mosaic)
     terms = {"placement": placed.item(), "new_thing": drawn.item(), "mosaic": squares.item()}
     return drawn + PLACEMENT_WEIGHT * (placed + squares), terms
+
+
+def _dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """One less the Dice coefficient, mean over the batch; 0 where there is no thing (Milletari et al. 2016, "V-Net")."""
+    found = torch.sigmoid(logits)
+    both, either = (each.flatten(1).sum(dim=1) for each in (found * masks, found.square() + masks.square()))
+    has_thing = (masks.flatten(1).amax(dim=1) > 0).to(found.dtype)
+    return (has_thing * (1 - 2 * both / either.clamp(min=SMALLEST_ERROR))).mean()
 
 
 def _entropy(logits: Tensor, shares: Tensor, reduction: str = "mean") -> Tensor:
