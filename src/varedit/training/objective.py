@@ -19,7 +19,7 @@ SIZE_WEIGHT = 20.0  # of the squared error of a thing's size, as a logarithm, be
 PLACE_WEIGHT = 200.0  # of that of its place, as a share of the picture's side
 PLACEMENT_WEIGHT = 0.3  # of all these, and of mosaics, beside the entropy of the masks
 SPRITE_WEIGHT = 4.0  # of new things, which few pairs have
-OVERLAP_WEIGHT = 2.0  # of what outlines of things lack to overlap, which a small thing has as much say in as a large one
+OVERLAP_WEIGHT = 2.0  # of what outlines of things lack to overlap; a small thing has as much say as a large one
 COLOUR_WEIGHT = 2.0  # of their colours' mean error beside the entropy of their outlines
 
 
@@ -104,7 +104,7 @@ def plan_loss(found: Plan, true: Plan) -> tuple[Tensor, dict[str, float]]:
 
 
 def _dice_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """One less the Dice coefficient, mean over the batch; 0 where there is no thing (Milletari et al. 2016, "V-Net")."""
+    """One less the Dice coefficient, mean over the batch, 0 without a thing (Milletari et al. 2016, "V-Net")."""
     found = torch.sigmoid(logits)
     both, either = (each.flatten(1).sum(dim=1) for each in (found * masks, found.square() + masks.square()))
     has_thing = (masks.flatten(1).amax(dim=1) > 0).to(found.dtype)
