@@ -13,25 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fitting import editor_to_fit, fitting_parser, in_chunks
+from fitting import editor_to_fit, fit, fitting_parser, in_chunks
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
 from varedit.data.adjustments import Bytes
-from varedit.data.crops import PhotographCrops, photograph_files
+from varedit.data.crops import PhotographCrops
 from varedit.data.cutouts import load_cutouts
 from varedit.data.object_scenes import ObjectScenes
-from varedit.data.scenes import CROP_DETAIL
-from varedit.data.splits import Split, split_of
+from varedit.data.scenes import CROP_DETAIL, SceneSplit, of_split
+from varedit.training.recipe import OptimizerSettings
 from varedit.transformer.collage import widened
 from varedit.transformer.fill_network import smoothly_filled
 
 SIZE_HW = (64, 64)
 CHUNK = 250  # scenes that a process makes at a time
 VALIDATION = 400  # scenes on validation photographs
-WARMUP_STEPS, DECAY_FRACTION = 50, 0.7
-REPORT_EVERY = 100  # steps
 
 
 def main() -> None:
@@ -39,45 +37,45 @@ def main() -> None:
     editor, collage = editor_to_fit(arguments.model)
     network = collage.fill.requires_grad_(True)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
-    random, steps, console = np.random.default_rng(arguments.seed), arguments.steps, Console(stderr=True)
-    with Progress(console=console) as progress:
+    settings = OptimizerSettings(
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+        warmup_steps=50,
+        decay_fraction=0.7,
+        validate_every=100,
+    )
+    random = np.random.default_rng(arguments.seed)
+    with Progress(console=Console(stderr=True)) as progress:
         told = removals(arguments.material, "train", arguments.scenes, arguments.seed, progress)
         held_out = removals(arguments.material, "validation", VALIDATION, 0, progress)
-        for step in progress.track(range(steps), description="fitting"):
-            share = min(1.0, (step + 1) / WARMUP_STEPS, (steps - step) / (DECAY_FRACTION * steps))
-            for group in optimizer.param_groups:
-                group["lr"] = share * arguments.learning_rate
-            chosen = random.integers(0, len(told[0]), arguments.batch_size)
+
+        def next_loss() -> Tensor:
+            chosen = random.integers(0, len(told[0]), settings.batch_size)
             source, target, known = pictures(tuple(each[chosen] for each in told))
-            off = (network(source, known) - target).abs().mean(dim=1, keepdim=True)
-            loss = (off * (1 - known)).sum() / (1 - known).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            if (step + 1) % REPORT_EVERY == 0:
-                with torch.no_grad():
-                    source, target, known = pictures(held_out)
-                    found = [_off(fill(source, known), target, known) for fill in (network, smoothly_filled)]
-                console.print(
-                    f"step {step + 1}: off {found[0]:.4f} on validation, {found[1]:.4f} with a smooth filling"
-                )
-    network.requires_grad_(False)
+            return _off(network(source, known), target, known)
+
+        @torch.no_grad()
+        def report() -> str:
+            source, target, known = pictures(held_out)
+            found, smooth = (_off(fill(source, known), target, known) for fill in (network, smoothly_filled))
+            return f"off {found:.4f} on validation, {smooth:.4f} with a smooth filling"
+
+        fit(network, optimizer, settings, next_loss, report, progress)
     editor.save(arguments.output)
 
 
 Removals = tuple[Bytes, ...]  # sources and targets (N, H, W, 3), and the things that are taken away (N, H, W)
 
 
-def removals(material: Path, split: Split, count: int, seed: int, progress: Progress) -> Removals:
+def removals(material: Path, split: SceneSplit, count: int, seed: int, progress: Progress) -> Removals:
     """``count`` scenes on photographs of a split."""
     parts = in_chunks(partial(_chunk, material, split, seed), count, CHUNK, progress, f"{split} scenes")
     return tuple(np.concatenate(each) for each in zip(*parts, strict=True))
 
 
-def _chunk(material: Path, split: Split, seed: int, numbers: range) -> Removals:
-    files = [file for file in photograph_files(material / "photographs") if split_of(file.stem) == split]
-    photographs = PhotographCrops(files, short_side=CROP_DETAIL * min(SIZE_HW))
+def _chunk(material: Path, split: SceneSplit, seed: int, numbers: range) -> Removals:
+    photographs = PhotographCrops(of_split(material / "photographs", split), short_side=CROP_DETAIL * min(SIZE_HW))
     cutouts = load_cutouts(material / "cutouts")
     family = ObjectScenes(photographs, None, cutouts, phrasing="train", held_out=False, kinds=("remove",))
     scenes = [family.scene(np.random.default_rng((seed, number)), SIZE_HW) for number in numbers]
@@ -92,9 +90,9 @@ def pictures(found: Removals) -> tuple[Tensor, Tensor, Tensor]:
     return source, target, 1 - widened(thing, 2)
 
 
-def _off(filled: Tensor, target: Tensor, known: Tensor) -> float:
+def _off(filled: Tensor, target: Tensor, known: Tensor) -> Tensor:
     off = (filled - target).abs().mean(dim=1, keepdim=True) * (1 - known)
-    return float(off.sum() / (1 - known).sum())
+    return off.sum() / (1 - known).sum()
 
 
 def _arguments() -> argparse.Namespace:

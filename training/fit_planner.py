@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fitting import editor_to_fit, fitting_parser, in_chunks
+from fitting import editor_to_fit, fit, fitting_parser, in_chunks
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
 from varedit.data.pairs import TrueLayers
 from varedit.data.scene import Family
@@ -28,14 +29,13 @@ from varedit.editor import Editor
 from varedit.training.batches import layers_of
 from varedit.training.objective import plan_loss
 from varedit.training.optimizer import optimizer_of
-from varedit.training.recipe import EditorTraining
+from varedit.training.recipe import OptimizerSettings
 from varedit.transformer.planner import Plan, Planner, squares_of
 
 SHARES: dict[Family, float] = {"adjustment": 0.2, "colour": 0.05, "object": 0.75}
 SIZE_HW = (64, 64)
 CHUNK = 500  # scenes that a process makes at a time
 VALIDATION = 3000  # instructions of the validation split
-REPORT_EVERY = 250  # steps
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Told:
 def main() -> None:
     arguments = _arguments()
     editor, collage = editor_to_fit(arguments.model)
-    collage.planner.requires_grad_(True)
-    settings = EditorTraining(
+    planner = collage.planner.requires_grad_(True)
+    settings = OptimizerSettings(
         steps=arguments.steps,
         batch_size=arguments.batch_size,
         learning_rate=arguments.learning_rate,
@@ -62,26 +62,21 @@ def main() -> None:
         decay_fraction=0.6,
         weight_decay=0.01,
         optimizer="muon",
+        validate_every=250,
     )
     optimizer = optimizer_of(collage, settings, shards_weights=False)
     generator = torch.Generator().manual_seed(arguments.seed)
-    console = Console(stderr=True)
-    with Progress(console=console) as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         told = told_by(arguments.material, "train", arguments.instructions, arguments.seed, progress)
         held_out = told_by(arguments.material, "validation", VALIDATION, 0, progress)
-        console.print(f"at first: {report(editor, collage.planner, held_out)}")
-        for step in progress.track(range(settings.steps), description="fitting"):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate(step)
+        progress.console.print(f"at first: {report(editor, planner, held_out)}")
+
+        def next_loss() -> Tensor:
             chosen = torch.randint(len(told.instructions), (settings.batch_size,), generator=generator)
-            loss, _ = plan_loss(planned(editor, collage.planner, told, chosen), told.plan(chosen))
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(collage.planner.parameters(), settings.clip_norm)
-            optimizer.step()
-            if (step + 1) % REPORT_EVERY == 0:
-                console.print(f"step {step + 1}: {report(editor, collage.planner, held_out)}")
-    collage.planner.requires_grad_(False)
+            loss, _ = plan_loss(planned(editor, planner, told, chosen), told.plan(chosen))
+            return loss
+
+        fit(planner, optimizer, settings, next_loss, partial(report, editor, planner, held_out), progress)
     editor.save(arguments.output)
 
 

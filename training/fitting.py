@@ -10,9 +10,11 @@ from typing import TypeVar
 
 import torch
 from rich.progress import Progress
+from torch import Tensor, nn
 
 from varedit.editor import Editor
 from varedit.training.initialisation import take_from_file
+from varedit.training.recipe import OptimizerSettings
 from varedit.transformer.collage import Collage
 
 Part = TypeVar("Part")
@@ -32,6 +34,28 @@ def in_chunks(make: Callable[[range], Part], count: int, size: int, progress: Pr
     chunks = [range(first, min(first + size, count)) for first in range(0, count, size)]
     with ProcessPoolExecutor() as processes:
         return list(progress.track(processes.map(make, chunks), total=len(chunks), description=described))
+
+
+def fit(
+    part: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    settings: OptimizerSettings,
+    next_loss: Callable[[], Tensor],
+    report: Callable[[], str],
+    progress: Progress,
+) -> None:
+    """Take all steps of a part, which rests again afterwards; a report every so often."""
+    for step in progress.track(range(settings.steps), description="fitting"):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate(step)
+        loss = next_loss()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(part.parameters(), settings.clip_norm)
+        optimizer.step()
+        if (step + 1) % settings.validate_every == 0:
+            progress.console.print(f"step {step + 1}: {report()}")
+    part.requires_grad_(False)
 
 
 def fitting_parser(

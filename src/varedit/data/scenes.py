@@ -70,8 +70,8 @@ class Scenes:
         self.size_hw, self.seed, self.split = size_hw, seed, split
         self._family_ends = _family_ends(shares or TRAINING_SHARES)
         short_side = CROP_DETAIL * min(size_hw)
-        photographs = PhotographCrops(_of_split(material / "photographs", split), short_side=short_side)
-        textures = PhotographCrops(_of_split(material / "textures", split), short_side=short_side)
+        photographs = PhotographCrops(of_split(material / "photographs", split), short_side=short_side)
+        textures = PhotographCrops(of_split(material / "textures", split), short_side=short_side)
         phrasing: Literal["train", "held_out"] = "held_out" if split == "generalisation" else "train"
         is_training = split == "train"
         self.families: dict[Family, SceneFamily] = {
@@ -144,7 +144,7 @@ def _family_ends(shares: dict[Family, float]) -> NDArray[np.float64]:
     return ends
 
 
-def _of_split(folder: Path, split: SceneSplit) -> list[Path]:
+def of_split(folder: Path, split: SceneSplit) -> list[Path]:
     """The photographs of a folder that belong to a split."""
     files = photograph_files(folder)
     chosen = [file for file in files if split_of(file.stem) == _PHOTOGRAPHS[split]]

@@ -72,9 +72,9 @@ def collage_loss(found: Layers, true: Layers) -> tuple[Tensor, dict[str, float]]
 
     Returns: the loss, and its terms by name.
     """
-    masks = zip(found[:2], true[:2], strict=True)
-    changed, thing = (_entropy(logits, _resized(mask, logits)) for logits, mask in masks)
-    apart = _dice_loss(found.thing, _resized(true.thing, found.thing))
+    masks = [(logits, _resized(mask, logits)) for logits, mask in zip(found[:2], true[:2], strict=True)]
+    changed, thing = (_entropy(*each) for each in masks)
+    apart = _dice_loss(*masks[1])
     planned, terms = plan_loss(found.plan, true.plan)
     terms = {"changed_mask": changed.item(), "thing_mask": thing.item(), "thing_apart": apart.item()} | terms
     return changed + thing + OVERLAP_WEIGHT * apart + planned, terms
