@@ -28,8 +28,9 @@ from varedit.quantizer import latents_to_tokens, tokens_to_latents
 from varedit.sampling import BatchSampler, SamplingSettings, draw_uniforms
 from varedit.scales import Template
 from varedit.text import Tokens
-from varedit.transformer.attention import LOG_SCALE_LIMIT, CrossAttention, TextPool, merge_heads, split_heads
+from varedit.transformer.attention import LOG_SCALE_LIMIT, TextPool, merge_heads, split_heads
 from varedit.transformer.block import Block, modulated_norm
+from varedit.transformer.cross_attention import CrossAttention
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout, source_tokens
 from varedit.transformer.rope import Rotary, rotate
@@ -60,7 +61,7 @@ def naive_edit(editor: Editor, template: Template, pixels: Tensor, instruction: 
     uniforms = draw_uniforms([generator], schedule.lengths, editor.config.transformer.token_bits)
 
     words, mask = padded_words(editor, instruction)
-    source = editor.autoencoder.encode(pixels.to(editor.device))
+    source = editor.encode(pixels.to(editor.device))
     given = source_tokens(source, quantizer, layout, merge)
     branches = [Branch(transformer, layout, text, mask) for text in (words, transformer.null_text[None])]
     for branch in branches:

@@ -27,6 +27,7 @@ from varedit.evaluation.attention_calls import AttentionCall, watch_attention
 from varedit.images import read_image
 from varedit.pipeline import VAREditPipeline
 from varedit.scales import ScaleSchedule
+from varedit.transformer import cross_attention
 from varedit.transformer.attention import merge_heads
 from varedit.transformer.block import Block
 
@@ -35,8 +36,8 @@ PHOTOGRAPH = read_image(picture(44, 25))  # falls to the wide template, on which
 WORDS = "make it black and white"
 
 
-def pipeline_of(reference: Reference) -> VAREditPipeline:
-    transformer = dataclasses.replace(CONFIG.transformer, reference=reference, source_residual=True)
+def pipeline_of(reference: Reference, depth: int = 2) -> VAREditPipeline:
+    transformer = dataclasses.replace(CONFIG.transformer, reference=reference, source_residual=True, depth=depth)
     return toy_pipeline(dataclasses.replace(CONFIG, transformer=transformer))
 
 
@@ -62,9 +63,11 @@ def looked(reference: Reference, **choice: Any) -> EditAttention:
 # The calls
 
 
+@pytest.mark.parametrize("longest", [0, 1000], ids=["plain", "folded"])
 @pytest.mark.parametrize("reference", REFERENCES)
-def test_weights_times_values_are_what_the_model_goes_on_with(reference):
+def test_weights_times_values_are_what_the_model_goes_on_with(reference, longest, monkeypatch):
     """Held against what enters the projections after attention, in every layer and scale, of both branches."""
+    monkeypatch.setattr(cross_attention, "longest_folded", lambda *_: longest)
     pipeline, entered = pipeline_of(reference), dict[bool, list[torch.Tensor]]()
     for is_text in (False, True):
         entered[is_text] = []
@@ -77,7 +80,8 @@ def test_weights_times_values_are_what_the_model_goes_on_with(reference):
         asked = [call for call in calls if call.is_text is is_text and call.scale is not None]
         places = [(call.layer, call.scale) for call in asked]
         assert places == [(layer, scale) for scale in range(scales) for layer in range(depth)]
-        for call, found in zip(asked, entered[is_text][depth:], strict=True):  # the source's pass came first
+        source = depth - 1  # calls: its pass came first, and does without the last layer's attention
+        for call, found in zip(asked, entered[is_text][source:], strict=True):
             heads = [
                 [call.weights(item, head) @ call.v[item, head] for head in range(3)] for item in range(len(call.q))
             ]
@@ -87,11 +91,11 @@ def test_weights_times_values_are_what_the_model_goes_on_with(reference):
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_each_group_of_keys_is_what_it_is_called(reference):
     """Held against the keys that the source had when it was read, and the target's when they were queries' siblings."""
-    pipeline = pipeline_of(reference)
+    pipeline = pipeline_of(reference, depth=3)
     (request,), options = pipeline.requests(PHOTOGRAPH, WORDS, seed=3)
     layout = pipeline.editor.layout(pipeline.template(request, options))
     calls = [call for call in watched(pipeline) if not call.is_text]
-    for layer in range(2):
+    for layer in range(2):  # in the last one the source's tokens ask nothing
         source, *steps = [call for call in calls if call.layer == layer and call.q.shape[2] != 0 and is_whole(call)]
         assert source.k.shape[2] == layout.num_source
         starts = dict(zip(layout.source_levels, layout.source_starts, strict=True))

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.tiny import tiny_config, tiny_editor, tiny_text
 from tests.toys import CONFIG
 from varedit.autoencoder import Autoencoder
+from varedit.bench import costs as costs_module
 from varedit.bench.costs import (
     StageCost,
     Workload,
@@ -29,6 +30,7 @@ from varedit.config import Reference, TransformerConfig
 from varedit.memory import PROMPT_TOKENS
 from varedit.scales import ScaleSchedule
 from varedit.t5 import T5Config, T5Encoder
+from varedit.transformer import cross_attention
 
 
 def counted(work: Callable[[], object]) -> int:
@@ -42,9 +44,14 @@ def flops(cost: StageCost) -> int:
     return cost.flops + cost.float32_flops
 
 
+@pytest.mark.parametrize("longest", [0, 5], ids=["plain", "folded"])
 @pytest.mark.parametrize("options", [{}, {"source_residual": True}, {"source_proposal": True}])
 @pytest.mark.parametrize("reference", ["sar", "finest", "full"])
-def test_transformer_counts_are_those_of_what_runs(reference: Reference, options: dict[str, bool]):
+def test_transformer_counts_are_those_of_what_runs(
+    reference: Reference, options: dict[str, bool], longest: int, monkeypatch: pytest.MonkeyPatch
+):
+    for module in (costs_module, cross_attention):
+        monkeypatch.setattr(module, "longest_folded", lambda *_: longest)
     editor = tiny_editor(tiny_config(reference=reference, **options))  # type: ignore[arg-type]  # its switches
     schedule, config = editor.layout.schedule, editor.model.config
     text, work = tiny_text((5, 5)), Workload(batch=1, branches=2, words=5, photograph=(1, 1))
@@ -102,6 +109,14 @@ def test_one_scale_by_hand():
     assert first.flops == 5 * 2 * (2 * 2 * matrices + 2 * 2 * 8 * ((1 + 1 + 4) + (6 + 1 + 4)))
     rows = (1 + 1 + 4) + (6 + 1 + 4)  # read or written: scale 1 is kept
     assert first.traffic == 2 * 2 * matrices + 5 * 2 * 2 * 2 * 8 * rows + 4 * (8 * 2 * 3)
+    folded = scale_cost(
+        config, schedule, 1, replace(work, words=1, bytes_per_value=4)
+    )  # of a quarter of a head's width
+    matrices -= 2 * 8 * 8
+    attention = sum(2 * 2 * 6 * (seen + 2) * 8 for seen in keys)  # the word in each of two heads
+    assert folded.flops == 5 * 2 * (2 * 2 * 6 * matrices + attention)
+    rows = 2 * (6 + 1 + 2)
+    assert folded.traffic == 4 * 2 * matrices + 5 * 2 * 4 * 2 * 8 * rows + 4 * (3 * 8 + 8 * 2 * 3)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +128,11 @@ def test_released_sizes_cost_what_is_known_of_them(preset, size, tera):
     work = Workload(batch=1, words=PROMPT_TOKENS, bytes_per_value=2, photograph=(size, size))
     costs = edit_costs(model.config, model.template(None), t5_sizes(2048, 24), work)
     transformer = {stage: flops(cost) for stage, cost in costs.items() if stage == "prefill" or "scale" in stage}
+    width, hidden = model.config.transformer.width, model.config.transformer.ffn_hidden
+    source = model.template(None).schedule.lengths[-1]
+    # What is known has the source go to the end of the last block as well.
+    matrices = 2 * source * (3 * width**2 + 2 * width * hidden)
+    transformer["prefill"] += 2 * (matrices + 4 * width * source * (source + PROMPT_TOKENS))
     total = sum(transformer.values())
     assert total / 1e12 == pytest.approx(tera, rel=0.01)
     if (preset, size) == ("8b-512", 1024):

@@ -250,6 +250,7 @@ def test_a_bad_config_is_refused_with_a_sentence(case):
         (["--ray", "--adapter", "bold"], "NAME=FOLDER"),
     ],
 )
+@pytest.mark.usefixtures("serving_ray")  # imported before: a warning that Ray gives is no refusal
 def test_bad_options_are_refused_with_a_sentence(options, part, monkeypatch):
     monkeypatch.delenv("VAREDIT_API_KEY", raising=False)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL"):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch.testing import assert_close
 
 from tests.live_bytes import peak_of
 from tests.test_autoencoder import tiny_autoencoder
 from tests.tiny import random
 from varedit import strips
+from varedit.autoencoder import one_by_one
 from varedit.strips import decode, decode_in_strips, decoding_bytes
 
 SIZES = {
@@ -40,7 +42,7 @@ def test_statistics_are_of_the_whole_picture(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["group", "pixel"])
-def test_a_large_batch_is_decoded_item_by_item_in_strips(kind, monkeypatch):
+def test_large_pictures_are_decoded_in_strips(kind, monkeypatch):
     autoencoder = tiny_autoencoder(**SIZES[kind])
     features = random(3, 5, 6, 4, seed=1)
     used = []
@@ -50,11 +52,24 @@ def test_a_large_batch_is_decoded_item_by_item_in_strips(kind, monkeypatch):
         return decode_in_strips(*given)
 
     monkeypatch.setattr(strips, "decode_in_strips", counted)
-    assert_close(decode(autoencoder, features), autoencoder.decode(features), rtol=0, atol=0)
+    assert_close(decode(autoencoder, features), autoencoder.decode(features), rtol=0, atol=1e-5)
     assert not used, "a small picture is decoded in one piece"
-    monkeypatch.setattr(strips, "WHOLE_BYTES", decoding_bytes(autoencoder.config, 3, 24 * 16, 4) - 1)
+    monkeypatch.setattr(strips, "WHOLE_BYTES", decoding_bytes(autoencoder.config, 24 * 16, 4) - 1)
     assert_close(decode(autoencoder, features), autoencoder.decode(features), rtol=0, atol=1e-5)
     assert len(used) == 3
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("kind", SIZES)
+def test_what_lies_beside_a_picture_changes_no_digit_of_it(kind, batch):
+    autoencoder = tiny_autoencoder(**SIZES[kind])
+    features = random(4, 5, 6, 4, seed=1)
+    pixels = decode(autoencoder, features)
+    parts = [decode(autoencoder, part) for part in features.split(batch)]
+    assert torch.equal(torch.cat(parts), pixels) and pixels.is_contiguous()
+    encoded = [one_by_one(autoencoder.encode, part) for part in pixels.split(batch)]
+    assert torch.equal(torch.cat(encoded), one_by_one(autoencoder.encode, pixels))
+    assert_close(torch.cat(encoded), autoencoder.encode(pixels), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["group", "pixel"])
@@ -63,8 +78,8 @@ def test_strips_need_less_memory_and_as_much_as_is_said(kind, monkeypatch):
     features = random(1, 5, 64, 64, seed=1)
     monkeypatch.setattr(strips, "STRIP_PIXELS", 8 * 256)
     whole = peak_of(lambda: decode(autoencoder, features))
-    assert 0.6 < whole / decoding_bytes(autoencoder.config, 1, 256**2, 4) < 1.5
+    assert 0.6 < whole / decoding_bytes(autoencoder.config, 256**2, 4) < 1.5
     monkeypatch.setattr(strips, "WHOLE_BYTES", 0)
     parts = peak_of(lambda: decode(autoencoder, features))
-    assert 0.6 < parts / decoding_bytes(autoencoder.config, 1, 256**2, 4) < 1.5
+    assert 0.6 < parts / decoding_bytes(autoencoder.config, 256**2, 4) < 1.5
     assert parts < whole / 2

@@ -5,7 +5,7 @@ Spec "Autoencoder". Level i works at 1 / 2**i of the stem's resolution; index 0 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -34,6 +34,16 @@ class Autoencoder(nn.Module):
         """Features (B, d, H, W) -> pixels (B, 3, h, w), clamped to [-1, 1], float32."""
         weight = self.decoder.conv_in.weight
         return cast(Tensor, self.decoder(features.to(weight.dtype))).float().clamp(-1, 1)
+
+
+def one_by_one(work: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What convolutions make of each item of a batch (B, C, h, w), in the layout in which they are fastest.
+
+    A picture keeps a device busy by itself. So a batch needs the memory of one, and no result depends on what lies
+    beside it.
+    """
+    items = x.contiguous(memory_format=torch.channels_last).split(1)
+    return torch.cat([work(item) for item in items]).contiguous()
 
 
 class Encoder(nn.Module):

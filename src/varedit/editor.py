@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from varedit.autoencoder import Autoencoder
+from varedit.autoencoder import Autoencoder, one_by_one
 from varedit.change_detector import ChangeDetector
 from varedit.checkpoints import load_config, load_weights, replaced_folder, save_weights
 from varedit.config import EditorConfig
@@ -77,7 +77,6 @@ class Editor:
                 f"the text encoder in {folder} gives {channels} channels, but config.json says "
                 f"text_channels = {config.transformer.text_channels}"
             )
-        lay_out(autoencoder, device)
         detector = None
         if (of_detector := config.change_detector) is not None:
             detector = module_without_weights(lambda: ChangeDetector(of_detector, config.transformer.text_channels))
@@ -125,6 +124,10 @@ class Editor:
         """The token layout of a template, on the model's device."""
         return sequence_layout(self.config.transformer, template, self.device)
 
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, h, w) float32 in [-1, 1], on the model's device -> features (B, d, H, W)."""
+        return one_by_one(self.autoencoder.encode, pixels)
+
     def decode(self, features: Tensor) -> Tensor:
         """Features (B, d, H, W) -> pixels (B, 3, h, w) float32 in [-1, 1], on the CPU."""
         return decode(self.autoencoder, features).cpu()
@@ -158,15 +161,6 @@ class Editor:
         )
         found: NDArray[np.float32] = self.change_detector.change(own, before, after, text)[0].cpu().numpy()
         return found
-
-
-def lay_out(autoencoder: Autoencoder, device: torch.device) -> None:
-    """Bring an autoencoder's kernels to the layout in which convolutions run faster on CUDA, in place.
-
-    Not on a CPU, though they do there too: a result would then depend on its batch, in its last digits, more often.
-    """
-    if device.type == "cuda":
-        autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
 def latent_quantizer(config: EditorConfig, template: Template) -> MultiScaleQuantizer:

@@ -9,8 +9,9 @@ encoder's where it is offloaded. Each part is counted where it is largest, with 
   the convolution's result;
 - scales: the cache, and the widest moment of a block. Keys and values take c x 2 x D x rows, for every layer and both
   guidance branches; rows are the source's, the text's, and those of all target scales but the last. With scale-aligned
-  reference the first layer keeps the source twice. In a block's feed-forward over the longest call, a token holds the
-  hidden layer before and after its GELU (2 x c x hidden), queries, keys and values (3 x c x D) and three rows of
+  reference the first layer keeps the source twice. A text that is folded (`varedit.transformer.cross_attention`) stands
+  there a second time, each of its words in every head. In a block's feed-forward over the longest call, a token holds
+  the hidden layer before and after its GELU (2 x c x hidden), queries, keys and values (3 x c x D) and three rows of
   float32: the stream, its norm, and what is added to it (3 x 4 x D). In the attention of the last scale, a token holds
   queries, keys, values and the result (4 x c x D) and two rows of float32, and there stand all keys and values of one
   layer side by side (2 x c x D x rows). A matrix in 8 bits is widened while it is used (fp8: through float32);
@@ -29,6 +30,7 @@ from varedit.config import AutoencoderConfig, EditorConfig, TransformerConfig
 from varedit.precision import computes_in_float32, is_low_bit
 from varedit.scales import ScaleSchedule, Template
 from varedit.strips import decoding_bytes
+from varedit.transformer.cross_attention import longest_folded
 
 GUIDANCE_BRANCHES = 2  # with the instruction and without it
 PROMPT_TOKENS = 64  # a long instruction; most have fewer than 20
@@ -65,10 +67,10 @@ class MemoryPlan:
         weights: of transformer and autoencoder.
         text_encoder: weights of the text encoder, while it reads.
         kept_text: what of these stays after it has read.
-        encode: beside the weights, while the photographs are encoded.
+        encode: beside the weights, while a photograph is encoded; they are, one by one.
         cache: keys and values.
         step: beside the cache, in the widest moment of a block.
-        decode: beside the weights, while the result is decoded.
+        decode: beside the weights, while a result is decoded; they are, one by one.
     """
 
     weights: int
@@ -106,15 +108,15 @@ def memory_plan(
         weights=sum(weight_bytes(part, shapes, options) for part in shapes if part != TEXT_ENCODER),
         text_encoder=text_encoder,
         kept_text=0 if options.offload_text else text_encoder,
-        encode=options.batch * _encoding_bytes(config.autoencoder, height * width),
-        cache=rows * _cache_values(transformer, schedule) * options.bytes_per_value,
+        encode=_encoding_bytes(config.autoencoder, height * width),
+        cache=rows * _cache_values(transformer, schedule, options.bytes_per_value) * options.bytes_per_value,
         step=rows
         * max(
             _feed_forward_bytes(transformer, schedule, options.bytes_per_value),
             _last_attention_bytes(transformer, schedule, options.bytes_per_value),
         )
         + (_widened_bytes(shapes) if options.low_bit else 0),
-        decode=decoding_bytes(config.autoencoder, options.batch, height * width, options.bytes_per_value),
+        decode=decoding_bytes(config.autoencoder, height * width, options.bytes_per_value),
     )
 
 
@@ -141,10 +143,12 @@ def source_tokens(transformer: TransformerConfig, schedule: ScaleSchedule) -> in
     return schedule.num_tokens if transformer.reference == "full" else schedule.lengths[-1]
 
 
-def _cache_values(transformer: TransformerConfig, schedule: ScaleSchedule) -> int:
+def _cache_values(transformer: TransformerConfig, schedule: ScaleSchedule, bytes_per_value: int) -> int:
     """Numbers in the cache of one guidance branch."""
     source = source_tokens(transformer, schedule)
-    rows = transformer.depth * (source + schedule.num_tokens - schedule.lengths[-1] + PROMPT_TOKENS)
+    folded = longest_folded(transformer.head_width, bytes_per_value)
+    text = max(PROMPT_TOKENS, folded * (1 + transformer.num_heads))
+    rows = transformer.depth * (source + schedule.num_tokens - schedule.lengths[-1] + text)
     if transformer.reference == "sar":
         rows += source
     return 2 * transformer.width * rows

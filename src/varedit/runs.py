@@ -89,7 +89,7 @@ class EditRun:
             ]
             self.fits = [fit for _, fit in fitted]
             self.fitted = np.stack([pixels for pixels, _ in fitted])
-            self.photographs = self.editor.autoencoder.encode(self.editor.placed(torch.from_numpy(self.fitted)))
+            self.photographs = self.editor.encode(self.editor.placed(torch.from_numpy(self.fitted)))
             self.source = self.photographs
             for item, request in enumerate(self.requests):
                 if request.codes is not None:

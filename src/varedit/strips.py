@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varedit.autoencoder import Autoencoder, Decoder, Level, ResidualBlock, Upsample
+from varedit.autoencoder import Autoencoder, Decoder, Level, ResidualBlock, Upsample, one_by_one
 from varedit.config import AutoencoderConfig
 
 WHOLE_BYTES = 2**30  # what decoding may need beside the weights before it goes by strips
@@ -24,13 +24,13 @@ STRIP_PIXELS = 2**16  # of one strip, at its own level
 
 
 def decode(autoencoder: Autoencoder, features: Tensor) -> Tensor:
-    """What ``autoencoder.decode`` gives, in strips and item by item where the batch would need too much memory."""
+    """What ``autoencoder.decode`` gives, item by item, and in strips where an item would need too much memory."""
     weight = autoencoder.decoder.conv_in.weight
     pixels = features[0, 0].numel() * autoencoder.config.downscale**2
-    if _whole_bytes(autoencoder.config, len(features), pixels, weight.itemsize) <= WHOLE_BYTES:
-        return autoencoder.decode(features)
-    items = [decode_in_strips(autoencoder.decoder, item.to(weight.dtype)) for item in features.split(1)]
-    return torch.cat(items).float().clamp(-1, 1)
+    if _whole_bytes(autoencoder.config, pixels, weight.itemsize) <= WHOLE_BYTES:
+        return one_by_one(autoencoder.decode, features)
+    decoder = autoencoder.decoder
+    return one_by_one(lambda item: decode_in_strips(decoder, item), features.to(weight.dtype)).float().clamp(-1, 1)
 
 
 def decode_in_strips(decoder: Decoder, features: Tensor) -> Tensor:
@@ -43,14 +43,14 @@ def decode_in_strips(decoder: Decoder, features: Tensor) -> Tensor:
     return pixels if decoder.linear is None else pixels + cast(Tensor, decoder.linear(features))
 
 
-def decoding_bytes(config: AutoencoderConfig, batch: int, pixels: int, bytes_per_value: int) -> int:
-    """About what `decode` needs beside the weights for pictures of so many pixels.
+def decoding_bytes(config: AutoencoderConfig, pixels: int, bytes_per_value: int) -> int:
+    """About what `decode` needs beside the weights for a picture of so many pixels.
 
     In strips, a pixel of the finest level holds a residual block's result and what is between its convolutions, and
     four pixels share one of the level below. A strip holds four rows of channels, in float32, of the widest block that
     there is at the finest level.
     """
-    whole = _whole_bytes(config, batch, pixels, bytes_per_value)
+    whole = _whole_bytes(config, pixels, bytes_per_value)
     if whole <= WHOLE_BYTES:
         return whole
     finest, below = (config.base_channels * multiplier for multiplier in (*config.channel_multipliers, 0)[:2])
@@ -58,13 +58,13 @@ def decoding_bytes(config: AutoencoderConfig, batch: int, pixels: int, bytes_per
     return int(kept) + 4 * 4 * max(finest, below) * STRIP_PIXELS
 
 
-def _whole_bytes(config: AutoencoderConfig, batch: int, pixels: int, bytes_per_value: int) -> int:
+def _whole_bytes(config: AutoencoderConfig, pixels: int, bytes_per_value: int) -> int:
     """In one piece: a block's input, its normalised copy and the convolution's result, at the finest level.
 
     The first block there still has the width of the level below.
     """
     channels = config.base_channels * max(config.channel_multipliers[:2])
-    return 3 * bytes_per_value * batch * channels * pixels // config.stem_patch**2
+    return 3 * bytes_per_value * channels * pixels // config.stem_patch**2
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """What each stage of an edit costs at least, by arithmetic from a model's configuration; nothing is loaded or run.
 
 Counted are the multiplications and additions of matrix products and convolutions, two for each pair, exactly as they
-are carried out: attention with the keys that a token may see, texts and modulations once an edit, both guidance
-branches. Norms, activations, softmax, resizing and sampling are not counted; on every device known they cost little
-arithmetic, though not always little time.
+are carried out: attention with the keys that a token may see, texts and modulations once an edit, short texts folded,
+both guidance branches. Norms, activations, softmax, resizing and sampling are not counted; on every device known they
+cost little arithmetic, though not always little time.
 
 Of memory traffic, only what no implementation can avoid is counted: a stage reads its weights once, an edit's keys and
 values are written once and read once a scale, pictures and features pass in and out. What lies between two operations
@@ -25,6 +25,7 @@ from varedit.transformer.collage import FOLD, MASKS, WAVES
 from varedit.transformer.collage import READ as COLLAGE_READ
 from varedit.transformer.collage import WIDTHS as COLLAGE_WIDTHS
 from varedit.transformer.copy_path import PLACE_WAVES
+from varedit.transformer.cross_attention import longest_folded
 from varedit.transformer.fill_network import FOLD as FILL_FOLD
 from varedit.transformer.fill_network import WIDTHS as FILL_WIDTHS
 from varedit.transformer.pixel_network import COLOUR_FEATURES, HIDDEN, PAINTED, SQUARE
@@ -123,10 +124,15 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
     source = source_tokens(transformer, schedule)
     groups = schedule.lengths[::-1] if transformer.reference == "full" else (source,)
     pairs = sum(length * sum(groups[index:]) for index, length in enumerate(groups))  # a group sees what follows it
-    block = _block_flops(transformer, source, pairs, work.words) + 4 * work.words * width**2  # keys, values of the text
+    text = _Text.of(transformer, work)
+    matrices = text.block_weights(transformer)
+    finished = transformer.depth if transformer.source_proposal else transformer.depth - 1  # else: keys and values only
+    blocks = finished * _block_flops(transformer, source, pairs, text) + transformer.depth * text.reading_flops(width)
+    blocks += (transformer.depth - finished) * 2 * source * 3 * width**2
     reading, reading_weights = _reading_cost(transformer, work.words)
-    rows = transformer.depth * (source + work.words)
-    block_weights = transformer.depth * (_block_weights(transformer) + 2 * width**2)
+    rows = transformer.depth * (source + text.rows)
+    block_weights = finished * matrices + (transformer.depth - finished) * 3 * width**2
+    block_weights += transformer.depth * text.reading_weights(width)
     float32_weights = reading_weights + width * transformer.token_bits
     places = 0
     if transformer.source_proposal:  # of each of the finest tokens; where all lie, once for all items
@@ -134,7 +140,7 @@ def prefill_cost(transformer: TransformerConfig, schedule: ScaleSchedule, work: 
         flops, weights = _proposal_cost(transformer, schedule.final, work.words)
         reading, float32_weights = reading + flops, float32_weights + weights
     return StageCost(
-        flops=items * transformer.depth * block,
+        flops=items * blocks,
         float32_flops=items * (reading + 2 * source * transformer.token_bits * width) + places,
         traffic=work.bytes_per_value * (block_weights + items * rows * 2 * width) + FLOAT32_BYTES * float32_weights,
     )
@@ -176,15 +182,16 @@ def scale_cost(transformer: TransformerConfig, schedule: ScaleSchedule, scale: i
     width, items = transformer.width, work.batch * work.branches
     length = schedule.lengths[scale]
     visible = [visible_rows(transformer, schedule, scale, layer) for layer in range(transformer.depth)]
-    blocks = sum(_block_flops(transformer, length, length * rows, work.words) for rows in visible)
+    text = _Text.of(transformer, work)
+    blocks = sum(_block_flops(transformer, length, length * rows, text) for rows in visible)
     per_token = 2 * width * transformer.token_bits  # head: two logits a bit
     if scale > 0:
         per_token += width * transformer.token_bits  # embedding; the first scale's only token has none
     if transformer.source_residual:
         per_token += 2 * width * transformer.token_bits  # the residual's embedding and the gate
     own = length if scale + 1 == len(schedule) else 0  # no later scale needs the last one's keys and values
-    rows = sum(visible) + transformer.depth * (work.words - own)
-    block_weights = transformer.depth * _block_weights(transformer)
+    rows = sum(visible) + transformer.depth * (text.rows - own)
+    block_weights = transformer.depth * text.block_weights(transformer)
     return StageCost(
         flops=items * blocks,
         float32_flops=items * 2 * length * per_token,
@@ -300,15 +307,42 @@ def _convolution_weights(convolutions: Sequence[Convolution]) -> int:
     return sum(item.weights for item in convolutions)
 
 
-def _block_weights(transformer: TransformerConfig) -> int:
-    """Numbers in the matrices of one block that every token meets: 4 of self-, 2 of cross-attention, feed-forward."""
-    return 6 * transformer.width**2 + 2 * transformer.width * transformer.ffn_hidden
+@dataclass(frozen=True)
+class _Text:
+    """How a block looks at the words: T of them, each seen by D channels, or folded, by D channels in every head."""
+
+    words: int
+    heads: int  # 1 where the text is not folded
+    is_folded: bool
+
+    @classmethod
+    def of(cls, transformer: TransformerConfig, work: Workload) -> _Text:
+        is_folded = work.words <= longest_folded(transformer.head_width, work.bytes_per_value)
+        return cls(work.words, transformer.num_heads if is_folded else 1, is_folded)
+
+    @property
+    def rows(self) -> int:
+        """Of D keys and D values."""
+        return self.words * self.heads
+
+    def reading_flops(self, width: int) -> int:
+        """Making keys and values of all words, and folding them."""
+        return 2 * self.words * self.reading_weights(width)
+
+    def reading_weights(self, width: int) -> int:
+        """Numbers in the matrices that words meet."""
+        return (4 if self.is_folded else 2) * width**2
+
+    def block_weights(self, transformer: TransformerConfig) -> int:
+        """Numbers in the matrices of one block that every token meets; folding spares the two of cross-attention."""
+        own = 4 if self.is_folded else 6
+        return own * transformer.width**2 + 2 * transformer.width * transformer.ffn_hidden
 
 
-def _block_flops(transformer: TransformerConfig, tokens: int, pairs: int, words: int) -> int:
+def _block_flops(transformer: TransformerConfig, tokens: int, pairs: int, text: _Text) -> int:
     """One block over some tokens with so many pairs of query and key in self-attention."""
-    attention = 4 * transformer.width * (pairs + tokens * words)  # scores, and the sum of values
-    return 2 * tokens * _block_weights(transformer) + attention
+    attention = 4 * transformer.width * (pairs + tokens * text.rows)  # scores, and the sum of values
+    return 2 * tokens * text.block_weights(transformer) + attention
 
 
 def _reading_cost(transformer: TransformerConfig, words: int) -> tuple[int, int]:

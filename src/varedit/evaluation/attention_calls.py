@@ -1,7 +1,8 @@
-"""Seeing every attention that a transformer computes while it edits, without a change to how it computes.
+"""Seeing every attention that a transformer computes while it edits, without a change to what it computes.
 
 `watch_attention` shows each call of the attention kernel with the very queries, keys, values and mask that it was given
-and the result that it gave. The weights, which the kernel never forms, follow from these. Knows nothing of pictures.
+and the result that it gave. The weights, which the kernel never forms, follow from these. Folded texts are unfolded
+meanwhile, as only then is there a call to see. Knows nothing of pictures.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from varedit.transformer.block import Block
+from varedit.transformer.cross_attention import FoldedText, TextKeysValues
 from varedit.transformer.model import VAREditTransformer
 
 WEIGHTS_AT_ONCE = 2**25  # numbers, of one run of queries under all heads
@@ -29,7 +31,8 @@ class AttentionCall:
 
     Attributes:
         layer: counted from 0.
-        scale: the target scale, counted from 0, whose tokens ask; None where the source's own tokens do.
+        scale: the target scale, counted from 0, whose tokens ask; None where the source's own tokens do, which they
+            need not in the last layer.
         is_text: whether they ask the words, and not the tokens of pictures.
         q: (B, N, L, E).
         k, v: (B, N, keys, E).
@@ -74,7 +77,7 @@ def watch_attention(transformer: VAREditTransformer, show: Callable[[AttentionCa
     The edit draws all tokens of all scales on this thread: no candidates, no reuse, and no compiled blocks, whose
     kernels cannot be seen.
     """
-    watch = _Watch(show)
+    watch = _Watch(show, transformer)
     with ExitStack() as hooks:
         for layer, block in enumerate(cast(list[Block], list(transformer.blocks))):
             asks_words = block.cross_attention
@@ -91,19 +94,22 @@ def watch_attention(transformer: VAREditTransformer, show: Callable[[AttentionCa
 class _Watch(TorchFunctionMode):
     """Stands before every function of torch that this thread calls, and looks at one of them."""
 
-    def __init__(self, show: Callable[[AttentionCall], None]) -> None:
+    def __init__(self, show: Callable[[AttentionCall], None], transformer: VAREditTransformer) -> None:
         super().__init__()
         self.show = show
+        self.transformer = transformer
         self.layer: int | None = None  # the block that runs
         self.is_text = False
-        self.passes: dict[int, int] = {}  # how often each block has begun; the first pass is the source's
+        self.passes: dict[int, int] = {}  # how often each block has begun
 
     def enter(self, layer: int, *_: Any) -> None:
         self.layer, self.is_text = layer, False
         self.passes[layer] = self.passes.get(layer, 0) + 1
 
-    def enter_text(self, *_: Any) -> None:
+    def enter_text(self, _: Any, given: tuple[Tensor, TextKeysValues | FoldedText]) -> tuple[Tensor, TextKeysValues]:
         self.is_text = True
+        x, text = given
+        return x, text.text if isinstance(text, FoldedText) else text
 
     def leave(self, *_: Any) -> None:
         self.layer = None
@@ -126,11 +132,11 @@ class _Watch(TorchFunctionMode):
         attn_mask: Tensor | None = None,
         scale: float | None = None,
     ) -> None:
-        count = self.passes[layer]
+        scale_index = self.passes[layer] - (2 if self.transformer.finishes_source(layer) else 1)
         self.show(
             AttentionCall(
                 layer=layer,
-                scale=None if count == 1 else count - 2,
+                scale=None if scale_index < 0 else scale_index,
                 is_text=self.is_text,
                 q=q,
                 k=k,

@@ -1,4 +1,4 @@
-"""Self-attention with normalised queries and keys, cross-attention to the text, and the attentive text pool.
+"""Self-attention with normalised queries and keys, the attentive text pool, and what all attention shares.
 
 Spec "Block", "Text". What a token may attend to is decided by the caller: `SelfAttention` projects, the caller's
 `attend` picks the keys.
@@ -51,28 +51,6 @@ class SelfAttention(nn.Module):
         return torch.cat((self.query_bias, torch.zeros_like(self.query_bias), self.value_bias))
 
 
-class CrossAttention(nn.Module):
-    """Image tokens attend to the words of the instruction; plain scaled dot products."""
-
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.value_bias = nn.Parameter(torch.zeros(width))
-        self.project = nn.Linear(width, width)
-
-    def text_keys_values(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values (B, N, T, E) of projected text (B, T, D); the same for every token and scale."""
-        return split_keys_values(text, self.key_value, self.value_bias, self.num_heads)
-
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """(B, L, D) -> (B, L, D); mask (B, 1, 1, T) is true at real words, None where no item is padded."""
-        q = split_heads(self.query(x.to(keys.dtype)), self.num_heads)
-        attended = _attended(q, keys, values, mask, q.shape[-1] ** -0.5)
-        return self.project(merge_heads(attended))  # type: ignore[no-any-return]  # nn.Module call
-
-
 class TextPool(nn.Module):
     """One learned query attends to the words: a single vector for the instruction."""
 
@@ -85,20 +63,19 @@ class TextPool(nn.Module):
         self.project = nn.Linear(width, width)
 
     def forward(self, text: Tensor, mask: Tensor | None) -> Tensor:
-        """Words (B, T, text channels) -> (B, D); mask as in `CrossAttention`."""
+        """Words (B, T, text channels) -> (B, D); mask (B, 1, 1, T) true at real words, None where no item is padded."""
         keys, values = split_keys_values(text, self.key_value, self.value_bias, self.num_heads)
         query = self.query.transpose(0, 1).expand(len(text), -1, -1, -1)  # (B, N, 1, E)
-        attended = _attended(query, keys, values, mask, query.shape[-1] ** -0.5)
+        attended = attend_all(query, keys, values, mask, query.shape[-1] ** -0.5)
         return self.project(merge_heads(attended).squeeze(1))  # type: ignore[no-any-return]  # nn.Module call
 
 
-def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Every query attends to every key, or to those where mask (B, 1, 1, keys) is true; the scale is in the queries."""
-    return _attended(q, k, v, mask, 1.0)
+def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scale: float = 1.0) -> Tensor:
+    """Every query attends to every key, or to those where mask (B, 1, 1, keys) is true.
 
-
-def _attended(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """Softmax attention. Where a CPU is to learn, by plain products: its fused kernel is slow backward."""
+    Where a CPU is to learn, by plain products: its fused kernel is slow backward. A scale of 1 is for queries that have
+    theirs already.
+    """
     if not (q.requires_grad and q.device.type == "cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     scores = scale * torch.matmul(q, k.transpose(-1, -2))

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
-from varedit.transformer.attention import Attend, CrossAttention, SelfAttention
+from varedit.transformer.attention import Attend, SelfAttention
+from varedit.transformer.cross_attention import CrossAttention, FoldedText, TextKeysValues
 from varedit.transformer.rope import Rotary
 
 
@@ -25,15 +26,6 @@ class TextContext:
 
     pooled: Tensor
     words: Tensor
-    mask: Tensor | None
-
-
-@dataclass(frozen=True)
-class TextKeysValues:
-    """One layer's view of the text: keys and values (B, N, T, E), and the mask (B, 1, 1, T) of real words or None."""
-
-    keys: Tensor
-    values: Tensor
     mask: Tensor | None
 
 
@@ -68,7 +60,11 @@ class Block(nn.Module):
 
     def read_text(self, context: TextContext) -> TextKeysValues:
         """This block's keys and values of the words; the same for every token and scale."""
-        return TextKeysValues(*self.cross_attention.text_keys_values(context.words), context.mask)
+        return self.cross_attention.read(context.words, context.mask)
+
+    def prepare_text(self, context: TextContext) -> TextKeysValues | FoldedText:
+        """The same for the many calls of an edit, in the form that takes the least work there."""
+        return self.cross_attention.prepared(self.read_text(context))
 
     def in_context(self, x: Tensor, shared: Tensor, context: TextContext, rotary: Rotary, attend: Attend) -> Tensor:
         """The block as training runs it, with nothing kept: under the modulation and text read here."""
@@ -76,7 +72,7 @@ class Block(nn.Module):
         return result
 
     def forward(
-        self, x: Tensor, modulation: Modulation, text: TextKeysValues, rotary: Rotary, attend: Attend
+        self, x: Tensor, modulation: Modulation, text: TextKeysValues | FoldedText, rotary: Rotary, attend: Attend
     ) -> Tensor:
         """(B, L, D) float32 -> (B, L, D) float32; the branches run in the type of their weights."""
         attended = attend(*self.enter(x, modulation, rotary))
@@ -87,11 +83,11 @@ class Block(nn.Module):
         h = modulated_norm(x, modulation.attention_scale, modulation.attention_shift, self.eps)
         return self.attention.project_in(h, rotary)
 
-    def leave(self, x: Tensor, attended: Tensor, modulation: Modulation, text: TextKeysValues) -> Tensor:
+    def leave(self, x: Tensor, attended: Tensor, modulation: Modulation, text: TextKeysValues | FoldedText) -> Tensor:
         """From the self-attention's result (B, N, L, E) on, beside what entered."""
         m = modulation
         x = torch.addcmul(x, m.attention_gain, self.attention.project_out(attended))
-        x = x + self.cross_attention(self.cross_norm(x), text.keys, text.values, text.mask)
+        x = x + self.cross_attention(self.cross_norm(x), text)
         h = modulated_norm(x, m.feed_forward_scale, m.feed_forward_shift, self.eps)
         fed: Tensor = self.feed_forward(h)
         return torch.addcmul(x, m.feed_forward_gain, fed)

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from varedit.transformer.attention import attend_all
-from varedit.transformer.block import Modulation, TextKeysValues
+from varedit.transformer.block import Modulation
 from varedit.transformer.copy_path import Proposed
+from varedit.transformer.cross_attention import FoldedText, TextKeysValues
 from varedit.transformer.reference import SequenceLayout
 
 
@@ -27,21 +28,24 @@ class LayerCache:
 
     keys: Tensor  # (B, N, layout.kept_rows, E)
     values: Tensor  # (B, N, layout.kept_rows, E)
-    text: TextKeysValues
+    text: TextKeysValues | FoldedText
     modulation: Modulation
     source_keys: Tensor | None = None  # (B, N, S, E), kept apart only in an aligned layer
     source_values: Tensor | None = None
 
     def attend_source(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
-        """Store the source's keys and values; each source group attends to itself and to the coarser ones."""
-        size = layout.num_source
+        """Keep the source's keys and values; each source group attends to itself and to the coarser ones."""
+        self.keep_source(k, v)
+        return attend_source_groups(q, k, v, layout)
+
+    def keep_source(self, k: Tensor, v: Tensor) -> None:
+        """Store the source's keys and values (B, N, S, E)."""
         if self.source_keys is not None and self.source_values is not None:
             self.source_keys.copy_(k)
             self.source_values.copy_(v)
         else:
-            self.keys[:, :, :size] = k
-            self.values[:, :, :size] = v
-        return attend_source_groups(q, k, v, layout)
+            self.keys[:, :, : k.shape[2]] = k
+            self.values[:, :, : v.shape[2]] = v
 
     def attend_scale(self, q: Tensor, k: Tensor, v: Tensor, cache: EditCache, layer: int) -> Tensor:
         """Store a target scale's keys and values; it attends to the source rows it may see and to all scales so far."""
@@ -63,11 +67,11 @@ class LayerCache:
 
     def taken(self, items: Tensor, used: int, capacity: int) -> LayerCache:
         """Some items of the batch, by index, with the rows in use, in a cache of its own of ``capacity`` rows."""
-        m, text = self.modulation, self.text
+        m = self.modulation
         return LayerCache(
             keys=_rows_taken(self.keys, items, used, capacity),
             values=_rows_taken(self.values, items, used, capacity),
-            text=TextKeysValues(text.keys[items], text.values[items], _taken(text.mask, items)),
+            text=self.text.taken(items),
             modulation=Modulation(*(getattr(m, field.name)[items] for field in dataclasses.fields(m))),
             source_keys=_taken(self.source_keys, items),
             source_values=_taken(self.source_values, items),

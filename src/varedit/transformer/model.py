@@ -18,9 +18,10 @@ from torch.utils.checkpoint import checkpoint
 from varedit.config import TransformerConfig
 from varedit.text_features import TextFeatures
 from varedit.transformer.attention import TextPool
-from varedit.transformer.block import Block, Modulation, TextContext, TextKeysValues, modulated_norm
+from varedit.transformer.block import Block, Modulation, TextContext, modulated_norm
 from varedit.transformer.cache import EditCache, LayerCache, attend_source_groups, attend_teacher_forced
 from varedit.transformer.copy_path import CopyPath, Proposed
+from varedit.transformer.cross_attention import FoldedText, TextKeysValues
 from varedit.transformer.reference import SequenceLayout
 
 
@@ -99,18 +100,28 @@ class VAREditTransformer(nn.Module):
         return proposal
 
     def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
-        """Run the source (B, S, token bits) through all blocks and make the cache that `step` reads."""
+        """Run the source (B, S, token bits) through all blocks and make the cache that `step` reads.
+
+        What the last block makes of the source is computed for a source proposal alone; nothing else reads it.
+        """
         context = self.read_text(text)
         shared = self._shared_modulation(context)
         rotary = layout.rotary.rows(0, layout.num_source)
         x = self._embed_source(source, layout)
         layers = []
         for index, block in enumerate(self._blocks()):
-            layer = self._layer_cache(block, block.read_text(context), block.modulate(shared), layout, index, len(x))
-            x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_source, layout=layout))
+            layer = self._layer_cache(block, block.prepare_text(context), block.modulate(shared), layout, index, len(x))
             layers.append(layer)
+            if self.finishes_source(index):
+                x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_source, layout=layout))
+            else:
+                layer.keep_source(*block.enter(x, layer.modulation, rotary)[1:])
         proposal = self._proposal(x, context, source, layout)
         return EditCache(layout, layers, context.pooled, self._head_modulation(context), proposal)
+
+    def finishes_source(self, layer: int) -> bool:
+        """Whether `prefill` runs a layer (counted from 0) to its end, or just to the source's keys and values."""
+        return self.config.source_proposal or layer + 1 < self.config.depth
 
     def step(
         self, inputs: Tensor | None, cache: EditCache, residuals: Tensor | None = None, places: Tensor | None = None
@@ -216,7 +227,7 @@ class VAREditTransformer(nn.Module):
     def _layer_cache(
         self,
         block: Block,
-        text: TextKeysValues,
+        text: TextKeysValues | FoldedText,
         modulation: Modulation,
         layout: SequenceLayout,
         index: int,
