@@ -129,7 +129,7 @@ class Branch:
         for layer in range(len(model.blocks)):
             x = self.block(x, pooled, layer, layout.rotary.rows(start, end), scale)
         shift_scale = model.head_modulation(F.silu(pooled)).view(len(x), 2, 1, -1)
-        h = modulated_norm(x, shift_scale[:, 0], shift_scale[:, 1], model.config.norm_eps)
+        h = modulated_norm(x, 1 + shift_scale[:, 0], shift_scale[:, 1], model.config.norm_eps)
         logits: Tensor = model.head(h).unflatten(-1, (-1, 2))
         if model.copy_path is not None:
             levels = torch.full((x.shape[1],), scale, device=x.device)
@@ -152,10 +152,10 @@ class Branch:
         block: Block = self.transformer.blocks[layer]
         shared = self.transformer.modulation(F.silu(pooled)).view(len(x), 1, 6, -1)
         gain1, gain2, scale1, scale2, shift1, shift2 = (shared + block.modulation_offset.float()).unbind(2)
-        h = modulated_norm(x, scale1, shift1, block.eps)
+        h = modulated_norm(x, 1 + scale1, shift1, block.eps)
         x = x + gain1 * self.self_attention(block, h, layer, rotary, scale)
         x = x + self.cross_attention(block.cross_attention, block.cross_norm(x))
-        h = modulated_norm(x, scale2, shift2, block.eps)
+        h = modulated_norm(x, 1 + scale2, shift2, block.eps)
         fed: Tensor = block.feed_forward(h)
         return x + gain2 * fed
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from varedit.sampling import BatchSampler, SamplingSettings
 
@@ -32,6 +34,19 @@ def inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
         yield heard
     finally:
         handle.remove()
+
+
+class StartedKernels(TorchDispatchMode):
+    """The names of all operators that ran while it lasts, but for those that merely look at a tensor in another way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view:
+            self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(frozen=True)

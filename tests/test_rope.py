@@ -24,11 +24,12 @@ def test_rotation_is_counter_clockwise():
     assert_close(turned.flatten(), torch.tensor([0.0, 1.0]))
 
 
-def test_rotation_is_a_complex_product_of_adjacent_channels():
+@pytest.mark.parametrize("turn", [rotate, torch.compile(rotate, backend="eager")], ids=["as it is", "compiled"])
+def test_rotation_is_a_complex_product_of_adjacent_channels(turn):
     x, angles = random(2, 3, 5, 8, seed=0), random(5, 4, seed=1)
     pairs = torch.view_as_complex(x.unflatten(-1, (4, 2)))
     expected = torch.view_as_real(pairs * torch.polar(torch.ones(5, 4), angles)).flatten(-2)
-    assert_close(rotate(x, Rotary(angles.cos(), angles.sin())), expected)
+    assert_close(turn(x, Rotary(angles.cos(), angles.sin())), expected)
 
 
 @given(coordinates, coordinates, coordinates, coordinates)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from tests.listening import inputs_of, outputs_of
+from tests.listening import StartedKernels, inputs_of, outputs_of
 from tests.tiny import (
     SQUARE,
     TEXT_CHANNELS,
@@ -30,6 +30,7 @@ from varedit.config import TransformerConfig
 from varedit.errors import ConfigError
 from varedit.quantizer import latents_to_tokens
 from varedit.text_features import TextFeatures
+from varedit.transformer import cross_attention
 from varedit.transformer.attention import SelfAttention
 from varedit.transformer.collage import Layers, composed
 from varedit.transformer.copy_path import COPY_SCALE, PLACE_WAVES, Proposed
@@ -291,6 +292,21 @@ def test_one_model_serves_two_edits_in_turn():
     steps = [(editor.model.step(now, first), editor.model.step(now, second)) for now in inputs]
     assert torch.equal(torch.cat([step[0] for step in steps], dim=1), editor.cached(forced, text))
     assert torch.equal(torch.cat([step[1] for step in steps], dim=1), editor.cached(other, other_text))
+
+
+@pytest.mark.parametrize("longest", [0, 1000], ids=["plain", "folded"])
+def test_a_step_starts_few_kernels_in_a_block(longest, monkeypatch):
+    """Small scales take the time in which kernels are started: what an edit needs but once is not computed again."""
+    monkeypatch.setattr(cross_attention, "longest_folded", lambda *_: longest)
+    counts = []
+    for depth in (2, 3):
+        editor = tiny_editor(tiny_config(depth=depth))
+        with torch.inference_mode():
+            cache = editor.model.prefill(true_inputs(editor).source, tiny_text(), editor.layout)
+            with StartedKernels() as started:
+                editor.model.step(None, cache)
+        counts.append(len(started.names))
+    assert counts[1] - counts[0] <= 24
 
 
 def test_the_copy_path_votes_for_the_sign_of_what_the_source_still_has():

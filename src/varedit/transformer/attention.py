@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +17,23 @@ from torch import Tensor, nn
 from varedit.transformer.rope import Rotary, rotate
 
 LOG_SCALE_LIMIT = math.log(100.0)
+NORM_EPS = 1e-12  # of the lengths of queries and keys
 
 # (queries, keys, values), each (B, N, L, E) -> attended values (B, N, L, E)
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class AttentionConstants:
+    """What self-attention's weights come to, whatever the tokens are; made once for the many calls of an edit.
+
+    Attributes:
+        bias: (3 * D,) of queries, keys and values.
+        strength: (2, 1, N, 1, 1) float32, what unit queries and unit keys are multiplied with.
+    """
+
+    bias: Tensor
+    strength: Tensor
 
 
 class SelfAttention(nn.Module):
@@ -33,22 +48,25 @@ class SelfAttention(nn.Module):
         self.log_scale = nn.Parameter(torch.full((1, num_heads, 1, 1), math.log(4.0)))
         self.project = nn.Linear(width, width)
 
-    def project_in(self, x: Tensor, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, L, D) -> rotated queries and keys, and values, each (B, N, L, E) in the type of the weights."""
-        mixed = linear_plus(self.query_key_value, x.to(self.project.weight.dtype), self._bias())
-        mixed = mixed.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, N, L, E)
-        values = mixed[2]
-        queries, keys = rotate(F.normalize(mixed[:2].float(), dim=-1), rotary)  # together: half as many kernels
+    def constants(self) -> AttentionConstants:
+        """See there."""
+        bias = torch.cat((self.query_bias, torch.zeros_like(self.query_bias), self.value_bias))
         # The clamp matters: released weights pass the limit.
         scale = self.log_scale.float().clamp(max=LOG_SCALE_LIMIT).exp()
-        return (queries * scale).to(values.dtype), keys.to(values.dtype), values
+        return AttentionConstants(bias, torch.stack((scale, torch.ones_like(scale))))
+
+    def project_in(self, x: Tensor, constants: AttentionConstants, rotary: Rotary) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, L, D) -> rotated queries and keys, and values, each (B, N, L, E) in the type of the weights."""
+        mixed = linear_plus(self.query_key_value, x.to(self.project.weight.dtype), constants.bias)
+        mixed = mixed.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (3, B, N, L, E)
+        values, both = mixed[2], mixed[:2].float()  # queries and keys together: half as many kernels
+        lengths = torch.linalg.vector_norm(both, dim=-1, keepdim=True).clamp_min(NORM_EPS)
+        queries, keys = rotate(both * (constants.strength / lengths), rotary).to(values.dtype)
+        return queries, keys, values
 
     def project_out(self, attended: Tensor) -> Tensor:
         """(B, N, L, E) -> (B, L, D)."""
         return self.project(merge_heads(attended))  # type: ignore[no-any-return]  # nn.Module call
-
-    def _bias(self) -> Tensor:
-        return torch.cat((self.query_bias, torch.zeros_like(self.query_bias), self.value_bias))
 
 
 class TextPool(nn.Module):

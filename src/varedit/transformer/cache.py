@@ -8,7 +8,6 @@ apart, and rows [0, S) hold their average at the scale in hand.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,9 +15,8 @@ import torch
 from torch import Tensor
 
 from varedit.transformer.attention import attend_all
-from varedit.transformer.block import Modulation
+from varedit.transformer.block import BlockContext
 from varedit.transformer.copy_path import Proposed
-from varedit.transformer.cross_attention import FoldedText, TextKeysValues
 from varedit.transformer.reference import SequenceLayout
 
 
@@ -28,8 +26,7 @@ class LayerCache:
 
     keys: Tensor  # (B, N, layout.kept_rows, E)
     values: Tensor  # (B, N, layout.kept_rows, E)
-    text: TextKeysValues | FoldedText
-    modulation: Modulation
+    context: BlockContext
     source_keys: Tensor | None = None  # (B, N, S, E), kept apart only in an aligned layer
     source_values: Tensor | None = None
 
@@ -67,12 +64,10 @@ class LayerCache:
 
     def taken(self, items: Tensor, used: int, capacity: int) -> LayerCache:
         """Some items of the batch, by index, with the rows in use, in a cache of its own of ``capacity`` rows."""
-        m = self.modulation
         return LayerCache(
             keys=_rows_taken(self.keys, items, used, capacity),
             values=_rows_taken(self.values, items, used, capacity),
-            text=self.text.taken(items),
-            modulation=Modulation(*(getattr(m, field.name)[items] for field in dataclasses.fields(m))),
+            context=self.context.taken(items),
             source_keys=_taken(self.source_keys, items),
             source_values=_taken(self.source_values, items),
         )

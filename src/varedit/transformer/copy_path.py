@@ -158,7 +158,7 @@ class SourceProposal(nn.Module):
     def _drawn(self, states: Tensor, instruction: Tensor, source: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Steered states, and the difference (B, S, token bits) before it is cut."""
         scale, shift = self.modulation(F.silu(instruction)).unflatten(-1, (2, -1)).unsqueeze(2).unbind(1)
-        h = modulated_norm(states, scale, shift, self.eps)
+        h = modulated_norm(states, 1 + scale, shift, self.eps)
         mixed = self.mix(self.weigh(h) * self.view(source))
         mapped = self.shift(h).float() * spread + (self.gain(h) * source + mixed).float()
         asked = self.asked(instruction)

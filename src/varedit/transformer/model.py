@@ -18,10 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from varedit.config import TransformerConfig
 from varedit.text_features import TextFeatures
 from varedit.transformer.attention import TextPool
-from varedit.transformer.block import Block, Modulation, TextContext, modulated_norm
+from varedit.transformer.block import Block, BlockContext, TextContext, modulated_norm
 from varedit.transformer.cache import EditCache, LayerCache, attend_source_groups, attend_teacher_forced
 from varedit.transformer.copy_path import CopyPath, Proposed
-from varedit.transformer.cross_attention import FoldedText, TextKeysValues
 from varedit.transformer.reference import SequenceLayout
 
 
@@ -110,12 +109,12 @@ class VAREditTransformer(nn.Module):
         x = self._embed_source(source, layout)
         layers = []
         for index, block in enumerate(self._blocks()):
-            layer = self._layer_cache(block, block.prepare_text(context), block.modulate(shared), layout, index, len(x))
+            layer = self._layer_cache(block, block.prepare(shared, context), layout, index, len(x))
             layers.append(layer)
             if self.finishes_source(index):
-                x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_source, layout=layout))
+                x = block(x, layer.context, rotary, partial(layer.attend_source, layout=layout))
             else:
-                layer.keep_source(*block.enter(x, layer.modulation, rotary)[1:])
+                layer.keep_source(*block.enter(x, layer.context, rotary)[1:])
         proposal = self._proposal(x, context, source, layout)
         return EditCache(layout, layers, context.pooled, self._head_modulation(context), proposal)
 
@@ -146,7 +145,7 @@ class VAREditTransformer(nn.Module):
         tokens = self._start_token(cache.pooled) if inputs is None else self.token_embed(inputs)
         x = self._place_target(tokens, levels, residuals)
         for index, (block, layer) in enumerate(zip(self._blocks(), cache.layers, strict=True)):
-            x = block(x, layer.modulation, layer.text, rotary, partial(layer.attend_scale, cache=cache, layer=index))
+            x = block(x, layer.context, rotary, partial(layer.attend_scale, cache=cache, layer=index))
         cache.advance(x.shape[1])
         if cache.proposal is not None:
             proposal = layout.averaged(cache.proposal.difference, scale)
@@ -213,8 +212,8 @@ class VAREditTransformer(nn.Module):
         return six  # (B, 6, D)
 
     def _head_modulation(self, context: TextContext) -> Tensor:
-        two: Tensor = self.head_modulation(F.silu(context.pooled)).unflatten(-1, (2, -1))
-        return two  # (B, 2, D): scale, shift
+        scale, shift = self.head_modulation(F.silu(context.pooled)).chunk(2, dim=-1)
+        return torch.stack((1 + scale, shift), dim=1)  # (B, 2, D)
 
     def _logits(self, x: Tensor, modulation: Tensor, residuals: Tensor | None, levels: Tensor) -> Tensor:
         scale, shift = modulation.unsqueeze(2).unbind(1)  # each (B, 1, D)
@@ -225,13 +224,7 @@ class VAREditTransformer(nn.Module):
         return logits
 
     def _layer_cache(
-        self,
-        block: Block,
-        text: TextKeysValues | FoldedText,
-        modulation: Modulation,
-        layout: SequenceLayout,
-        index: int,
-        batch: int,
+        self, block: Block, context: BlockContext, layout: SequenceLayout, index: int, batch: int
     ) -> LayerCache:
         rows = layout.kept_rows
         weight = block.attention.project.weight
@@ -240,7 +233,7 @@ class VAREditTransformer(nn.Module):
             shape = (batch, self.config.num_heads, count, self.config.head_width)
             return torch.empty(shape, dtype=weight.dtype, device=weight.device)
 
-        layer = LayerCache(buffer(rows), buffer(rows), text, modulation)
+        layer = LayerCache(buffer(rows), buffer(rows), context)
         if layout.is_aligned(index):
             layer.source_keys, layer.source_values = buffer(layout.num_source), buffer(layout.num_source)
         return layer

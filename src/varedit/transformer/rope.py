@@ -6,6 +6,7 @@ All float32, in one fixed order of operations: it reproduces the released tables
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,6 +22,11 @@ class Rotary:
 
     cos: Tensor
     sin: Tensor
+
+    @cached_property
+    def turns(self) -> Tensor:
+        """The same as complex numbers of length one."""
+        return torch.complex(self.cos, self.sin)
 
     def rows(self, start: int, end: int) -> Rotary:
         """The part for tokens start..end-1."""
@@ -40,10 +46,12 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
 
     Returns: (..., B, N, L, E) float32.
     """
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)  # each (..., B, N, L, E // 2)
-    first = torch.addcmul(even * rotary.cos, odd, rotary.sin, value=-1)
-    second = torch.addcmul(even * rotary.sin, odd, rotary.cos)
-    return torch.stack((first, second), dim=-1).flatten(-2)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # which fuses this, and knows no complex numbers
+        even, odd = pairs.unbind(-1)  # each (..., B, N, L, E // 2)
+        turned = (even * rotary.cos - odd * rotary.sin, even * rotary.sin + odd * rotary.cos)
+        return torch.stack(turned, dim=-1).flatten(-2)
+    return torch.view_as_real(torch.view_as_complex(pairs) * rotary.turns).flatten(-2)
 
 
 def rotary_table(positions: Tensor, head_width: int) -> Rotary:
