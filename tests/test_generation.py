@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from tests.listening import HearingSampler
 from tests.tiny import SQUARE, TinyEditor, single, tiny_config, tiny_editor, tiny_text
 from varedit.generation import GeneratedScale, Generation
 from varedit.quantizer import latents_to_tokens
-from varedit.sampling import SamplingSettings, draw_uniforms
+from varedit.sampling import BatchSampler, SamplingSettings, draw_uniforms
 from varedit.text_features import TextFeatures
+from varedit.transformer.rope import Rotary
 
 UNEVEN = SamplingSettings(guidance=[3.0, 1.0, 2.0, 0.5], temperature=[0.5, 2.0, 1.0, 0.3])  # at one scale exactly 1
 
@@ -185,3 +189,36 @@ def test_two_edits_in_turn_are_two_edits():
     for (first, second), alone, other in zip(in_turn, one.run()[0], two.run()[0], strict=True):
         assert torch.equal(first.bits, alone.bits)
         assert torch.equal(second.bits, other.bits)
+
+
+class StaysThere(TorchDispatchMode):
+    """Refuses to bring numbers to a device, or back, while it lasts."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor) and each.dim()]
+        assert all(each.device.type == "meta" for each in given), func
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("settings", [SamplingSettings(), UNEVEN, SamplingSettings(top_p=0.9, greedy=True)], ids=str)
+@pytest.mark.parametrize("source_residual", [False, True])
+@pytest.mark.parametrize("reference", ["sar", "finest", "full"])
+def test_nothing_in_the_scale_loop_waits_for_the_device(reference, source_residual, settings, monkeypatch):
+    """On a device without numbers, where to ask for one is an error, and nothing is sent there either."""
+    editor, there = tiny_editor(tiny_config(reference=reference, source_residual=source_residual)), "meta"
+    rotary = Rotary(editor.layout.rotary.cos.to(there), editor.layout.rotary.sin.to(there))
+    layout = replace(editor.layout, rotary=rotary, levels=editor.layout.levels.to(there))
+    batch, model = edits(editor, settings, settings), editor.model.to(there)
+    scales = Generation.begin(
+        model,
+        editor.quantizer,
+        layout,
+        batch.source.to(there),
+        TextFeatures(batch.text.features.to(there), batch.text.lengths),
+        model.unconditional_text(batch.text.lengths),
+        BatchSampler.of(batch.settings, len(editor.lengths), there),
+        [uniforms.to(there) for uniforms in batch.uniforms],
+    )
+    monkeypatch.setattr(torch, "tensor", None)  # it would copy, unseen by what follows
+    with StaysThere():
+        assert [state.index for state in scales] == [0, 1, 2, 3]

@@ -72,7 +72,7 @@ class VAREditTransformer(nn.Module):
         """
         context = self.read_text(text)
         target = torch.cat((self._start_token(context.pooled), self.token_embed(step_inputs)), dim=1)
-        levels = self._level_rows(layout, range(len(layout.schedule)))
+        levels = layout.levels[layout.num_source :]
         target = self._place_target(target, levels, residuals)
         x = torch.cat((self._embed_source(source, layout), target), dim=1)
         shared = self._shared_modulation(context)
@@ -139,7 +139,7 @@ class VAREditTransformer(nn.Module):
         scale, layout = cache.next_scale, cache.layout
         start, end = (layout.num_source + row for row in layout.target_starts[scale : scale + 2])
         rotary = layout.rotary.rows(start, end)
-        levels = self._level_rows(layout, range(scale, scale + 1))
+        levels = layout.levels[start:end]
         if places is not None:
             rotary, levels = rotary.picked(places), levels[: places.shape[1]]
         tokens = self._start_token(cache.pooled) if inputs is None else self.token_embed(inputs)
@@ -172,9 +172,7 @@ class VAREditTransformer(nn.Module):
         return pooled.unsqueeze(1) + self.start_position
 
     def _embed_source(self, source: Tensor, layout: SequenceLayout) -> Tensor:
-        lengths = torch.tensor([h * w for h, w in layout.source_grids], device=source.device)
-        levels = torch.tensor(layout.source_levels, device=source.device).repeat_interleave(lengths)
-        embedded: Tensor = self.token_embed(source) + self.level_embed(levels)
+        embedded: Tensor = self.token_embed(source) + self.level_embed(layout.levels[: layout.num_source])
         if self.copy_path is not None and self.copy_path.proposal is not None:
             embedded = embedded + self.copy_path.proposal.places(layout.source_grids)
         return embedded
@@ -200,12 +198,6 @@ class VAREditTransformer(nn.Module):
         if self.copy_path is not None:
             placed = placed + self.copy_path.embed(_required(residuals))
         return placed
-
-    def _level_rows(self, layout: SequenceLayout, scales: range) -> Tensor:
-        """Index of the level of every target token of some scales."""
-        device = self.level_embed.weight.device
-        lengths = torch.tensor([layout.schedule.lengths[scale] for scale in scales], device=device)
-        return torch.tensor(list(scales), device=device).repeat_interleave(lengths)
 
     def _shared_modulation(self, context: TextContext) -> Tensor:
         six: Tensor = self.modulation(F.silu(context.pooled)).unflatten(-1, (6, -1))

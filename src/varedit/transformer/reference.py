@@ -33,6 +33,7 @@ class SequenceLayout:
         schedule: token grids of the target.
         source_grids: token grids of the source groups in sequence order.
         source_levels: row of the level embedding of each source group.
+        levels: (S + L,) that of every token.
         aligned_first_layer: whether the first layer sees the source at the scale of the target (SAR).
         has_pyramid: whether the source stands there at every scale, quantised (`full`).
         rotary: positions of all S + L tokens.
@@ -41,6 +42,7 @@ class SequenceLayout:
     schedule: ScaleSchedule
     source_grids: tuple[Grid, ...]
     source_levels: tuple[int, ...]
+    levels: Tensor
     aligned_first_layer: bool
     has_pyramid: bool
     rotary: Rotary
@@ -48,8 +50,8 @@ class SequenceLayout:
     def coarsest(self, count: int) -> SequenceLayout:
         """The same source with the ``count`` coarsest target scales alone: these see nothing of the others anyway."""
         schedule = self.schedule.first(count)
-        rotary = self.rotary.rows(0, self.num_source + schedule.num_tokens)
-        return dataclasses.replace(self, schedule=schedule, rotary=rotary)
+        rows = self.num_source + schedule.num_tokens
+        return dataclasses.replace(self, schedule=schedule, levels=self.levels[:rows], rotary=self.rotary.rows(0, rows))
 
     @property
     def num_source(self) -> int:
@@ -118,10 +120,13 @@ def sequence_layout(
         target = exact_positions(list(schedule), table.final, shifted=False)
         positions = torch.cat([source, target])
     rotary = rotary_table(positions, config.head_width)
+    groups = [*zip(source_levels, source_grids, strict=True), *enumerate(schedule)]
+    levels = [level for level, (h, w) in groups for _ in range(h * w)]
     return SequenceLayout(
         schedule=schedule,
         source_grids=source_grids,
         source_levels=source_levels,
+        levels=torch.tensor(levels, device=device),
         aligned_first_layer=config.reference == "sar",
         has_pyramid=config.reference == "full",
         rotary=Rotary(rotary.cos.to(device), rotary.sin.to(device)),

@@ -5,8 +5,7 @@ All float32, in one fixed order of operations: it reproduces the released tables
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,15 +17,14 @@ BASE = 10000.0
 
 @dataclass(frozen=True)
 class Rotary:
-    """Cosines and sines of a run of tokens, (L, E // 2) float32 each."""
+    """Cosines and sines of a run of tokens, (L, E // 2) float32 each, and both as complex numbers of length one."""
 
     cos: Tensor
     sin: Tensor
+    turns: Tensor = field(init=False)
 
-    @cached_property
-    def turns(self) -> Tensor:
-        """The same as complex numbers of length one."""
-        return torch.complex(self.cos, self.sin)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "turns", torch.complex(self.cos, self.sin))
 
     def rows(self, start: int, end: int) -> Rotary:
         """The part for tokens start..end-1."""
