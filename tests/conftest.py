@@ -82,3 +82,9 @@ def _guarded(connect: Any) -> Any:
         return connect(self, address)
 
     return guarded
+
+
+@pytest.fixture(params=[0, 1000], ids=["plain", "folded"])
+def text_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While an edit is drawn no text is folded into cross-attention's matrices, then each is, however long."""
+    monkeypatch.setattr("varedit.transformer.cross_attention.longest_folded", lambda *_: request.param)

@@ -27,8 +27,7 @@ from varedit.evaluation.attention_calls import AttentionCall, watch_attention
 from varedit.images import read_image
 from varedit.pipeline import VAREditPipeline
 from varedit.scales import ScaleSchedule
-from varedit.transformer import cross_attention
-from varedit.transformer.attention import merge_heads
+from varedit.transformer.attention import as_addend, merge_heads
 from varedit.transformer.block import Block
 
 REFERENCES = get_args(Reference)
@@ -63,11 +62,10 @@ def looked(reference: Reference, **choice: Any) -> EditAttention:
 # The calls
 
 
-@pytest.mark.parametrize("longest", [0, 1000], ids=["plain", "folded"])
+@pytest.mark.usefixtures("text_form")
 @pytest.mark.parametrize("reference", REFERENCES)
-def test_weights_times_values_are_what_the_model_goes_on_with(reference, longest, monkeypatch):
+def test_weights_times_values_are_what_the_model_goes_on_with(reference):
     """Held against what enters the projections after attention, in every layer and scale, of both branches."""
-    monkeypatch.setattr(cross_attention, "longest_folded", lambda *_: longest)
     pipeline, entered = pipeline_of(reference), dict[bool, list[torch.Tensor]]()
     for is_text in (False, True):
         entered[is_text] = []
@@ -121,6 +119,7 @@ def is_whole(call: AttentionCall) -> bool:
     return call.scale is not None or call.k.shape[2] in (28, 1 + 6 + 12 + 28)
 
 
+@pytest.mark.usefixtures("text_form")
 def test_an_edit_that_is_watched_is_the_same_and_the_model_is_left_as_it_was():
     pipeline = pipeline_of("sar")
     before = pipeline(PHOTOGRAPH, WORDS, seed=3, output_type="bits").images[0]
@@ -133,11 +132,12 @@ def test_an_edit_that_is_watched_is_the_same_and_the_model_is_left_as_it_was():
 
 def test_masked_keys_have_no_weight_and_heads_average():
     q, k = (torch.randn(1, 2, count, 4, generator=torch.Generator().manual_seed(count)) for count in (3, 5))
-    mask = torch.tensor([True, True, False, True, False]).view(1, 1, 1, 5)
+    is_seen = torch.tensor([True, True, False, True, False])
+    mask = as_addend(is_seen.view(1, 1, 1, 5), torch.float32)
     call = AttentionCall(layer=0, scale=0, is_text=True, q=q, k=k, v=k, mask=mask, factor=0.5, attended=q)
     weights = call.weights(0)
     assert_close(weights.sum(1), torch.ones(3))
-    assert torch.equal(weights > 0, mask.view(1, 5).expand(3, 5))
+    assert torch.equal(weights > 0, is_seen.expand(3, 5))
     assert_close(weights, (call.weights(0, 0) + call.weights(0, 1)) / 2)
 
 

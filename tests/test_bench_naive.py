@@ -33,6 +33,7 @@ def bench_config(reference: Reference = "sar", source_residual: bool = False) ->
     return replace(CONFIG, transformer=transformer, patch_merge=True)
 
 
+@pytest.mark.usefixtures("text_form")
 @pytest.mark.parametrize("reference, source_residual", [("sar", False), ("sar", True), ("finest", False)])
 def test_naive_edits_draw_the_bits_of_ours(reference, source_residual):
     model = BenchModel(config=bench_config(reference, source_residual), text_layers=2)

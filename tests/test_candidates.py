@@ -45,6 +45,7 @@ def test_the_chosen_candidate_is_finished_as_its_seed_alone_would_be(pipeline, b
     assert all(torch.equal(mine, other) for mine, other in zip(output.images[0], alone, strict=True))
 
 
+@pytest.mark.usefixtures("text_form")
 def test_a_batch_chooses_for_each_edit(pipeline):
     ranked: list[list[Candidate]] = []
     prompts = ["make it warmer", "a lot darker"]

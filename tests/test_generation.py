@@ -21,6 +21,8 @@ from varedit.sampling import BatchSampler, SamplingSettings, draw_uniforms
 from varedit.text_features import TextFeatures
 from varedit.transformer.rope import Rotary
 
+pytestmark = pytest.mark.usefixtures("text_form")
+
 UNEVEN = SamplingSettings(guidance=[3.0, 1.0, 2.0, 0.5], temperature=[0.5, 2.0, 1.0, 0.3])  # at one scale exactly 1
 
 
@@ -206,7 +208,7 @@ class StaysThere(TorchDispatchMode):
 def test_nothing_in_the_scale_loop_waits_for_the_device(reference, source_residual, settings, monkeypatch):
     """On a device without numbers, where to ask for one is an error, and nothing is sent there either."""
     editor, there = tiny_editor(tiny_config(reference=reference, source_residual=source_residual)), "meta"
-    rotary = Rotary(editor.layout.rotary.cos.to(there), editor.layout.rotary.sin.to(there))
+    rotary = Rotary.of(editor.layout.rotary.cos.to(there), editor.layout.rotary.sin.to(there))
     layout = replace(editor.layout, rotary=rotary, levels=editor.layout.levels.to(there))
     batch, model = edits(editor, settings, settings), editor.model.to(there)
     scales = Generation.begin(

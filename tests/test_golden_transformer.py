@@ -16,7 +16,6 @@ from varedit.generation import Generation
 from varedit.quantizer import latents_to_tokens
 from varedit.sampling import SamplingSettings
 from varedit.training.objective import bit_loss, editor_loss, token_weights
-from varedit.transformer import cross_attention
 from varedit.transformer.reference import source_tokens
 
 pytestmark = pytest.mark.golden
@@ -51,12 +50,6 @@ def cases(golden_dir: Path) -> list[Case]:
 def _no_gradients() -> Iterator[None]:
     with torch.no_grad():
         yield
-
-
-@pytest.fixture(params=[0, 1000], ids=["plain", "folded"])
-def _text_form(request, monkeypatch):
-    """No text is folded while generating, or each is."""
-    monkeypatch.setattr(cross_attention, "longest_folded", lambda *_: request.param)
 
 
 def test_inputs_and_labels_come_from_the_features(cases):
@@ -100,7 +93,7 @@ def test_the_teacher_forced_pass_and_its_losses(cases):
         file.check("forward.loss_reweighted", editor_loss(losses, token_weights(schedule, "by_scale")))
 
 
-@pytest.mark.usefixtures("_text_form")
+@pytest.mark.usefixtures("text_form")
 def test_the_cached_pass_scale_by_scale(cases):
     for case in cases:
         with outputs_of(case.built.model.blocks[0]) as states:
@@ -112,7 +105,7 @@ def test_the_cached_pass_scale_by_scale(cases):
                 case.file.check(f"cached.after_first_block.{scale}", states[-1])
 
 
-@pytest.mark.usefixtures("_text_form")
+@pytest.mark.usefixtures("text_form")
 def test_both_branches_of_guidance_and_their_combination(cases):
     for case in cases:
         file, model = case.file, case.built.model
@@ -128,7 +121,7 @@ def test_both_branches_of_guidance_and_their_combination(cases):
             file.check(f"guided.logits.{scale}", sampler.guided(conditional, unconditional, scale).flatten(2))
 
 
-@pytest.mark.usefixtures("_text_form")
+@pytest.mark.usefixtures("text_form")
 def test_greedy_generation_from_its_own_bits(cases):
     for case in cases:
         file, built = case.file, case.built

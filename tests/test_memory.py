@@ -95,8 +95,11 @@ def test_activations_by_hand():
     assert config.picture_size(template.schedule) == (32, 40)
     plan = memory_plan(config, template, {}, MemoryOptions(bytes_per_value=2))
     assert plan.step == 2 * 20 * (2 * (2 * 800 + 3 * 48) + 4 * 3 * 48)  # 2 branches, 20 tokens, 2 bytes a number
-    assert plan.decode == 3 * (3 * 8) * 32 * 40 * 2  # the widest of the two finest levels has 3 * 8 channels
-    assert plan.encode == 3 * (1 * 8) * 32 * 40 * 4  # float32
+    pixels = 3 * 32 * 40 * 4  # float32, of a photograph or a result
+    assert plan.decode == 3 * (3 * 8) * 32 * 40 * 2 + pixels  # the widest of the two finest levels has 3 * 8 channels
+    assert plan.encode == 3 * (1 * 8) * 32 * 40 * 4 + pixels  # float32
+    many = memory_plan(config, template, {}, MemoryOptions(bytes_per_value=2, batch=5))
+    assert (many.decode, many.encode) == (plan.decode + 4 * pixels, plan.encode + 4 * pixels), "one after the other"
     assert plan.total == max(plan.encode, plan.cache + plan.step, plan.decode)
 
 

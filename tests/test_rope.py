@@ -20,7 +20,7 @@ coordinates = st.integers(-40, 40)
 def test_rotation_is_counter_clockwise():
     quarter = torch.tensor([[math.pi / 2]])  # one position, one channel pair
     x = torch.tensor([1.0, 0.0]).view(1, 1, 1, 2)
-    turned = rotate(x, Rotary(quarter.cos(), quarter.sin()))
+    turned = rotate(x, Rotary.of(quarter.cos(), quarter.sin()))
     assert_close(turned.flatten(), torch.tensor([0.0, 1.0]))
 
 
@@ -29,7 +29,7 @@ def test_rotation_is_a_complex_product_of_adjacent_channels(turn):
     x, angles = random(2, 3, 5, 8, seed=0), random(5, 4, seed=1)
     pairs = torch.view_as_complex(x.unflatten(-1, (4, 2)))
     expected = torch.view_as_real(pairs * torch.polar(torch.ones(5, 4), angles)).flatten(-2)
-    assert_close(turn(x, Rotary(angles.cos(), angles.sin())), expected)
+    assert_close(turn(x, Rotary.of(angles.cos(), angles.sin())), expected)
 
 
 @given(coordinates, coordinates, coordinates, coordinates)

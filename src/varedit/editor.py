@@ -65,6 +65,7 @@ class Editor:
         transformer = module_without_weights(lambda: VAREditTransformer(config.transformer))
         set_compute_dtype(transformer, autoencoder, dtype)  # before loading: nothing is ever held in a wider type
         load_weights(autoencoder, folder / "autoencoder", device)
+        lay_out(autoencoder)
         load_weights(transformer, folder / "transformer", device, quantiser(weights, "transformer"))
         length = config.transformer.max_text_length
         text_encoder = (
@@ -99,6 +100,7 @@ class Editor:
         for part in (self.autoencoder, self.transformer, self.text_encoder, self.change_detector):
             if part is not None:
                 part.to(device)
+        lay_out(self.autoencoder)
 
     def check_full_weights(self, act: str) -> None:
         """Raise UsageError where weights are in 8 bits, for an act that needs all of their digits."""
@@ -161,6 +163,16 @@ class Editor:
         )
         found: NDArray[np.float32] = self.change_detector.change(own, before, after, text)[0].cpu().numpy()
         return found
+
+
+def lay_out(autoencoder: Autoencoder) -> None:
+    """Bring an autoencoder's kernels to the layout of what they run over, in place, on CUDA.
+
+    There group norm gives its results plainly, whatever it was given, and the kernels decide. On a CPU they are
+    brought there in passing, and weights stay views of their file.
+    """
+    if autoencoder.decoder.conv_in.weight.device.type == "cuda":
+        autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
 
 
 def latent_quantizer(config: EditorConfig, template: Template) -> MultiScaleQuantizer:

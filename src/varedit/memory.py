@@ -6,7 +6,7 @@ encoder's where it is offloaded. Each part is counted where it is largest, with 
 - weights: as `varedit.precision` says, c or 4 bytes a number; in 8 bits, 1 byte and 4 more for each row of a matrix;
 - text: the text encoder's weights; what it computes with is small beside them;
 - encode: a pixel of the photograph holds three rows of channels in float32: a block's input, its normalised copy and
-  the convolution's result;
+  the convolution's result. One photograph after the other, but all of their pixels are there (3 x 4 bytes each);
 - scales: the cache, and the widest moment of a block. Keys and values take c x 2 x D x rows, for every layer and both
   guidance branches; rows are the source's, the text's, and those of all target scales but the last. With scale-aligned
   reference the first layer keeps the source twice. A text that is folded (`varedit.transformer.cross_attention`) stands
@@ -15,7 +15,7 @@ encoder's where it is offloaded. Each part is counted where it is largest, with 
   float32: the stream, its norm, and what is added to it (3 x 4 x D). In the attention of the last scale, a token holds
   queries, keys, values and the result (4 x c x D) and two rows of float32, and there stand all keys and values of one
   layer side by side (2 x c x D x rows). A matrix in 8 bits is widened while it is used (fp8: through float32);
-- decode: `varedit.strips`, which takes a large picture in parts.
+- decode: `varedit.strips`, which takes a large picture in parts; as with encoding, one picture after the other.
 
 What the framework itself takes (a few hundred MB) is not in it.
 """
@@ -67,10 +67,10 @@ class MemoryPlan:
         weights: of transformer and autoencoder.
         text_encoder: weights of the text encoder, while it reads.
         kept_text: what of these stays after it has read.
-        encode: beside the weights, while a photograph is encoded; they are, one by one.
+        encode: beside the weights, while the photographs are encoded one by one.
         cache: keys and values.
         step: beside the cache, in the widest moment of a block.
-        decode: beside the weights, while a result is decoded; they are, one by one.
+        decode: beside the weights, while the results are decoded one by one.
     """
 
     weights: int
@@ -104,11 +104,12 @@ def memory_plan(
     height, width = config.picture_size(schedule)
     rows = options.batch * (GUIDANCE_BRANCHES if options.guidance else 1)
     text_encoder = weight_bytes(TEXT_ENCODER, shapes, options)
+    pixels = options.batch * 3 * 4 * height * width
     return MemoryPlan(
         weights=sum(weight_bytes(part, shapes, options) for part in shapes if part != TEXT_ENCODER),
         text_encoder=text_encoder,
         kept_text=0 if options.offload_text else text_encoder,
-        encode=_encoding_bytes(config.autoencoder, height * width),
+        encode=_encoding_bytes(config.autoencoder, height * width) + pixels,
         cache=rows * _cache_values(transformer, schedule, options.bytes_per_value) * options.bytes_per_value,
         step=rows
         * max(
@@ -116,7 +117,7 @@ def memory_plan(
             _last_attention_bytes(transformer, schedule, options.bytes_per_value),
         )
         + (_widened_bytes(shapes) if options.low_bit else 0),
-        decode=decoding_bytes(config.autoencoder, height * width, options.bytes_per_value),
+        decode=decoding_bytes(config.autoencoder, height * width, options.bytes_per_value) + pixels,
     )
 
 

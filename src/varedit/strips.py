@@ -127,7 +127,8 @@ class Rows:
         for start, end in self.strips():
             strip = self.read(start, end)
             if whole is None:
-                whole = strip.new_empty(*strip.shape[:2], self.height, self.width)
+                size = (*strip.shape[:2], self.height, self.width)
+                whole = torch.empty(size, dtype=strip.dtype, device=strip.device, memory_format=_layout_of(strip))
             whole[:, :, start:end] = strip
         assert whole is not None, "a picture has rows"
         return whole
@@ -167,3 +168,8 @@ def _residual(block: ResidualBlock, x: Rows) -> Rows:
         return x
     total = Rows(lambda *rows: block.shortcut(x.read(*rows)) + result.read(*rows), x.height, x.width)
     return Rows.of(total.whole())
+
+
+def _layout_of(x: Tensor) -> torch.memory_format:
+    is_last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format

@@ -103,16 +103,19 @@ def stream_edits(
 
 def default_batch_size(pipeline: VAREditPipeline) -> int:
     """How many edits of the model's largest template to draw at once: what memory allows, up to what still helps."""
-    config, device = pipeline.config, pipeline.device
+    device = pipeline.device
     budget = float(CPU_BATCH_BYTES)
     if device.type == "cuda":
         budget = 0.7 * torch.cuda.mem_get_info(device)[0]  # the estimate leaves out the allocator's own losses
-    plans = [
-        memory_plan(config, template, {}, MemoryOptions(bytes_per_value=pipeline.dtype.itemsize))
-        for template in config.templates.templates
-    ]
-    needed = max(plan.total for plan in plans)
-    return max(1, min(int(budget // needed), MAX_CPU_BATCH if device.type == "cpu" else MAX_BATCH))
+    most = MAX_CPU_BATCH if device.type == "cpu" else MAX_BATCH
+    return max((count for count in range(2, most + 1) if _needed_bytes(pipeline, count) <= budget), default=1)
+
+
+def _needed_bytes(pipeline: VAREditPipeline, batch: int) -> int:
+    """What a batch of edits takes beside the weights, by plan, at the template that takes most."""
+    options = MemoryOptions(bytes_per_value=pipeline.dtype.itemsize, batch=batch)
+    templates = pipeline.config.templates.templates
+    return max(memory_plan(pipeline.config, template, {}, options).total for template in templates)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from torch import nn
 
 from varedit.autoencoder import Autoencoder
 from varedit.config import EditorConfig
-from varedit.editor import Editor
+from varedit.editor import Editor, lay_out
 from varedit.meta import module_without_weights
 from varedit.precision import set_compute_dtype
 from varedit.t5 import T5Config, T5Encoder
@@ -47,6 +47,7 @@ def random_editor(config: EditorConfig, text_layers: int, device: torch.device, 
     for part in (autoencoder, transformer, encoder):
         part.to_empty(device=device).eval().requires_grad_(False)
         draw_weights(part, generator)
+    lay_out(autoencoder)
     text_encoder = TextEncoder(encoder, placeholder_tokenizer(), config.transformer.max_text_length)
     return Editor(config, autoencoder, transformer, text_encoder)
 

@@ -36,7 +36,7 @@ class AttentionCall:
         is_text: whether they ask the words, and not the tokens of pictures.
         q: (B, N, L, E).
         k, v: (B, N, keys, E).
-        mask: (B, 1, 1, keys) false at keys that do not count, or None where all do.
+        mask: (B, 1, 1, keys) added to products, -inf at keys that do not count; None where all do.
         factor: what products of queries and keys are multiplied with.
         attended: (B, N, L, E), the model's own result.
     """
@@ -66,7 +66,7 @@ class AttentionCall:
     def _softmax(self, q: Tensor, k: Tensor, item: int) -> Tensor:
         products = q @ k.transpose(1, 2) * self.factor  # (N, rows, keys)
         if self.mask is not None:
-            products = products.masked_fill(~self.mask[item], -torch.inf)
+            products = products + self.mask[item]
         return products.softmax(-1)
 
 

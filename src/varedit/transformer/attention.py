@@ -49,7 +49,7 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(width, width)
 
     def constants(self) -> AttentionConstants:
-        """See there."""
+        """Biases side by side, and strengths as they count."""
         bias = torch.cat((self.query_bias, torch.zeros_like(self.query_bias), self.value_bias))
         # The clamp matters: released weights pass the limit.
         scale = self.log_scale.float().clamp(max=LOG_SCALE_LIMIT).exp()
@@ -84,22 +84,30 @@ class TextPool(nn.Module):
         """Words (B, T, text channels) -> (B, D); mask (B, 1, 1, T) true at real words, None where no item is padded."""
         keys, values = split_keys_values(text, self.key_value, self.value_bias, self.num_heads)
         query = self.query.transpose(0, 1).expand(len(text), -1, -1, -1)  # (B, N, 1, E)
-        attended = attend_all(query, keys, values, mask, query.shape[-1] ** -0.5)
+        attended = attend_all(query, keys, values, as_addend(mask, query.dtype), query.shape[-1] ** -0.5)
         return self.project(merge_heads(attended).squeeze(1))  # type: ignore[no-any-return]  # nn.Module call
 
 
 def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scale: float = 1.0) -> Tensor:
-    """Every query attends to every key, or to those where mask (B, 1, 1, keys) is true.
+    """Every query attends to every key, or to those that a mask (B, 1, 1, keys) leaves, see `as_addend`.
 
-    Where a CPU is to learn, by plain products: its fused kernel is slow backward. A scale of 1 is for queries that have
-    theirs already.
+    Where a CPU is to learn, by plain products (there a mask must be an addend): its fused kernel is slow backward. A
+    scale of 1 is for queries that have theirs already.
     """
     if not (q.requires_grad and q.device.type == "cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
     scores = scale * torch.matmul(q, k.transpose(-1, -2))
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores + mask
     return torch.matmul(scores.softmax(dim=-1), v)
+
+
+def as_addend(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """A mask, true at what may be seen, as what is added to scores: 0 there, -inf elsewhere.
+
+    The fused kernels take it either way, but bring true and false to this form in every call.
+    """
+    return None if mask is None else torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, -torch.inf)
 
 
 def split_keys_values(x: Tensor, linear: nn.Linear, value_bias: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from varedit.transformer.attention import attend_all, merge_heads, split_heads, split_keys_values
+from varedit.transformer.attention import as_addend, attend_all, merge_heads, split_heads, split_keys_values
 
 
 @dataclass(frozen=True)
 class TextKeysValues:
-    """One layer's view of the text: keys and values (B, N, T, E), and the mask (B, 1, 1, T) of real words or None."""
+    """One layer's view of the text: keys and values (B, N, T, E), and what hides padding, (B, 1, 1, T) added to scores.
+
+    Nothing is (None) where no item is padded.
+    """
 
     keys: Tensor
     values: Tensor
@@ -66,10 +69,14 @@ class CrossAttention(nn.Module):
 
     def read(self, words: Tensor, mask: Tensor | None) -> TextKeysValues:
         """Projected words (B, T, D) and the mask (B, 1, 1, T) of real ones; the same for every token and scale."""
-        return TextKeysValues(*split_keys_values(words, self.key_value, self.value_bias, self.num_heads), mask)
+        keys, values = split_keys_values(words, self.key_value, self.value_bias, self.num_heads)
+        return TextKeysValues(keys, values, as_addend(mask, keys.dtype))
 
     def prepared(self, text: TextKeysValues) -> TextKeysValues | FoldedText:
-        """The form of a text that takes the least work where many tokens will look at it."""
+        """The form of a text that takes the least work where many tokens will look at it.
+
+        Folded, it has no more use for the layers `query` and `project`: hooks on them hear nothing.
+        """
         matrices = (self.query, self.project)
         if text.keys.shape[2] > longest_folded(text.keys.shape[3], text.keys.itemsize):
             return text
@@ -83,7 +90,7 @@ class CrossAttention(nn.Module):
         into, out = self.query.weight.unflatten(0, heads), self.project.weight.T.unflatten(0, heads)  # (N, E, D)
         bias = (text.keys * self.query.bias.unflatten(0, heads).unsqueeze(1)).sum(-1)  # (B, N, T)
         if text.mask is not None:
-            bias = bias.masked_fill(~text.mask[:, :, 0], -torch.inf)
+            bias = bias + text.mask[:, :, 0]
         keys, values = (torch.einsum("bnte,ned->bntd", *pair) for pair in ((text.keys, into), (text.values, out)))
         return FoldedText(text, keys.flatten(1, 2), bias.flatten(1).unsqueeze(1), values.flatten(1, 2))
 

@@ -113,7 +113,7 @@ class VAREditTransformer(nn.Module):
             layers.append(layer)
             if self.finishes_source(index):
                 x = block(x, layer.context, rotary, partial(layer.attend_source, layout=layout))
-            else:
+            else:  # queries come along for nothing, a hundredth of the whole pass at most
                 layer.keep_source(*block.enter(x, layer.context, rotary)[1:])
         proposal = self._proposal(x, context, source, layout)
         return EditCache(layout, layers, context.pooled, self._head_modulation(context), proposal)

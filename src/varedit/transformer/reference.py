@@ -129,7 +129,7 @@ def sequence_layout(
         levels=torch.tensor(levels, device=device),
         aligned_first_layer=config.reference == "sar",
         has_pyramid=config.reference == "full",
-        rotary=Rotary(rotary.cos.to(device), rotary.sin.to(device)),
+        rotary=Rotary.of(rotary.cos.to(device), rotary.sin.to(device)),
     )
 
 

@@ -5,7 +5,8 @@ All float32, in one fixed order of operations: it reproduces the released tables
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -21,18 +22,20 @@ class Rotary:
 
     cos: Tensor
     sin: Tensor
-    turns: Tensor = field(init=False)
+    turns: Tensor
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "turns", torch.complex(self.cos, self.sin))
+    @classmethod
+    def of(cls, cos: Tensor, sin: Tensor) -> Self:
+        """Gather the three."""
+        return cls(cos, sin, torch.complex(cos, sin))
 
     def rows(self, start: int, end: int) -> Rotary:
         """The part for tokens start..end-1."""
-        return Rotary(self.cos[start:end], self.sin[start:end])
+        return Rotary(self.cos[start:end], self.sin[start:end], self.turns[start:end])
 
     def picked(self, rows: Tensor) -> Rotary:
         """The parts for unlike tokens of B items, rows (B, A): cosines and sines (B, 1, A, E // 2), alike for heads."""
-        return Rotary(self.cos[rows].unsqueeze(1), self.sin[rows].unsqueeze(1))
+        return Rotary(*(each[rows].unsqueeze(1) for each in (self.cos, self.sin, self.turns)))
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
@@ -58,7 +61,7 @@ def rotary_table(positions: Tensor, head_width: int) -> Rotary:
     exponents = torch.arange(0, half, 2, dtype=torch.float32) / half
     frequencies = 1.0 / torch.pow(torch.tensor(BASE, dtype=torch.float32), exponents)
     angles = (positions[:, :, None] * frequencies).flatten(1)  # (L, E // 2)
-    return Rotary(angles.cos(), angles.sin())
+    return Rotary.of(angles.cos(), angles.sin())
 
 
 def exact_positions(grids: list[Grid], reference: Grid, *, shifted: bool) -> Tensor:
