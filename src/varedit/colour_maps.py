@@ -6,6 +6,7 @@ A map is (3, 4): gains over the source's colour and, last, the offset of each ch
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from varedit.windows import Array, box_mean
@@ -55,8 +56,8 @@ def local_maps(source: Array, rest: Array, noise: float, *, radius: int, ridge: 
     cov_ss = box_mean(source[:, None] * source, radius) - mean_s[:, None] * mean_s
     cov_es = box_mean(rest[:, None] * source, radius) - mean_e[:, None] * mean_s
     ridged = np.moveaxis(cov_ss, (0, 1), (-2, -1)) + np.eye(3, dtype=np.float32) * (ridge + noise)
-    gains = np.linalg.solve(ridged, np.moveaxis(cov_es, (0, 1), (-1, -2)))  # (h, w, source, rest)
-    gains = np.moveaxis(gains, (-1, -2), (0, 1)).astype(np.float32)
+    systems = (torch.from_numpy(each) for each in (ridged, np.moveaxis(cov_es, (0, 1), (-1, -2))))
+    gains = np.moveaxis(torch.linalg.solve(*systems).numpy(), (-1, -2), (0, 1))  # from (h, w, source, rest)
     offsets = mean_e - (gains * mean_s).sum(axis=1)
     power = (mean_e**2).sum(axis=0) + (gains * cov_es).sum(axis=(0, 1))
     belief = np.clip(1 - 3 * noise * shrinkage / np.maximum(power, 1e-9), 0, 1)

@@ -135,12 +135,12 @@ def _splatted(samples: Array, values: Array, size: int) -> Array:
     """Sums of the values (C, n) of colours (3, n) over the eight nodes around each: (C, size, size, size)."""
     place = (np.clip(samples, -1, 1) + 1) * np.float32((size - 1) / 2)
     low = np.minimum(place.astype(np.int64), size - 2)
-    share = place - low
+    shares = np.stack([1 - (place - low), place - low])  # (2, 3, n): of the nodes below and above
+    lowest: NDArray[np.int64] = (low[2] * size + low[1]) * size + low[0]
     sums = np.zeros((len(values), size**3))
-    for corner in np.ndindex(2, 2, 2):
-        red, green, blue = low + np.array(corner)[:, None]
-        weight = np.where(np.array(corner)[:, None], share, 1 - share).prod(axis=0)
-        node: NDArray[np.int64] = (blue * size + green) * size + red
+    for red, green, blue in np.ndindex(2, 2, 2):
+        weight = shares[red, 0] * shares[green, 1] * shares[blue, 2]
+        node = lowest + (blue * size + green) * size + red
         for total, value in zip(sums, values, strict=True):
             total += np.bincount(node, weight * value, size**3)
     return sums.reshape(-1, size, size, size).astype(np.float32)

@@ -23,20 +23,28 @@ def evidence_of(energy: Array, radius: int) -> Array:
 
 
 def box_mean(x: Array, radius: int) -> Array:
-    """Mean over (2 radius + 1) squared windows of the last two axes, cut off at the borders; any radius, same cost."""
-    for axis in (-2, -1):
-        n = x.shape[axis]
-        total = np.cumsum(np.moveaxis(x, axis, -1), axis=-1, dtype=np.float64)
-        total = np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)
-        start, end = np.maximum(np.arange(n) - radius, 0), np.minimum(np.arange(n) + radius + 1, n)
-        x = np.moveaxis((total[..., end] - total[..., start]) / (end - start), -1, axis).astype(np.float32)
-    return x
+    """Mean over (2 radius + 1) squared windows of the last two axes, cut off at the borders; any radius, same cost.
+
+    As two products with matrices of ones and zeros: more arithmetic than running sums, but the fastest kind.
+    """
+    down, across = (_within(n, radius) for n in x.shape[-2:])
+    sums: Array = down @ x @ across
+    sums /= down.sum(axis=1)[:, None] * across.sum(axis=0)
+    return sums
+
+
+def _within(n: int, radius: int) -> Array:
+    """(n, n): 1 where two places of an axis are at most the radius apart, else 0."""
+    places = np.arange(n)
+    within: Array = (np.abs(places[:, None] - places) <= radius).astype(np.float32)
+    return within
 
 
 def dilated(x: Array, radius: int) -> Array:
     """Maximum over (2 radius + 1) squared windows of the last two axes."""
-    planes = torch.from_numpy(np.ascontiguousarray(x)).reshape(1, -1, *x.shape[-2:])
-    dilated: Array = F.max_pool2d(planes, 2 * radius + 1, 1, radius).reshape(x.shape).numpy()
+    planes, side = torch.from_numpy(np.ascontiguousarray(x)).reshape(1, -1, *x.shape[-2:]), 2 * radius + 1
+    columns = F.max_pool2d(planes, (side, 1), 1, (radius, 0))
+    dilated: Array = F.max_pool2d(columns, (1, side), 1, (0, radius)).reshape(x.shape).numpy()
     return dilated
 
 
