@@ -21,6 +21,7 @@ from PIL import Image, ImageCms
 from varedit.errors import ImageError, InputMissing, MissingExtra, UsageError
 from varedit.fit import FitMode, cover_crop, fit_picture
 from varedit.images import Picture, load_mask, read_image
+from varedit.source_size import to_source_size
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 RAMP = np.linspace(0, 65535, 15).round().astype(np.uint16).reshape(3, 5)
@@ -596,7 +597,7 @@ def test_undo_gives_exactly_the_pictures_size_and_a_plain_colour_back(width, hei
     assert result.shape == rgb.shape and result.dtype == np.uint8
     if not square:
         assert np.array_equal(result, rgb)
-    assert fit.resize_to_source(pixels[:2]).shape == (2, height, width)
+    assert to_source_size(fit, pixels[:2]).shape == (2, height, width)
 
 
 @settings(max_examples=40, deadline=None)
@@ -626,7 +627,7 @@ def test_a_spot_stays_at_its_place_to_a_tenth_of_a_model_pixel(mode: FitMode, wi
 
     expected = pytest.approx(centre(rgb[..., 0]), abs=0.1 * model_pixel)
     assert centre(fit.undo(pixels)[..., 0]) == expected
-    assert centre(fit.resize_to_source(pixels[:1] + 1)[0]) == expected
+    assert centre(to_source_size(fit, pixels[:1] + 1)[0]) == expected
 
 
 def test_maps_line_up_with_the_geometry_that_the_fit_tells():
@@ -636,7 +637,7 @@ def test_maps_line_up_with_the_geometry_that_the_fit_tells():
     assert fit.source_box == (0, 7, 100, 27)
     assert fit.model_box == pytest.approx((0, 7 * 16 / 34, 48, 27 * 16 / 34))
     columns = np.broadcast_to(np.arange(48, dtype=np.float32) + 0.5, (1, 16, 48))
-    upsampled = fit.resize_to_source(np.ascontiguousarray(columns))[0]
+    upsampled = to_source_size(fit, np.ascontiguousarray(columns))[0]
     expected = (np.arange(100) + 0.5) * 48 / 100
     np.testing.assert_allclose(upsampled[10, 3:-3], expected[3:-3], atol=1e-3)
 

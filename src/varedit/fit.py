@@ -67,19 +67,10 @@ class Fit:
             image = Image.fromarray(levels.transpose(1, 2, 0).astype(np.uint8))
             image = image.resize((self.padded_width, self.padded_height), Image.Resampling.LANCZOS)
             return np.array(image.crop(self.source_box))
-        rounded = [np.rint(np.clip(plane, 0, 255)).astype(np.uint8) for plane in self._planes(levels, "LANCZOS")]
-        return np.stack(rounded, axis=-1)
-
-    def resize_to_source(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Resize maps of the model's size, of any range, bilinearly to the picture's own pixels.
-
-        Args:
-            maps: (C, h, w).
-
-        Returns: (C, H, W).
-        """
-        assert maps.shape[1:] == (self.model_height, self.model_width), f"maps are {maps.shape}, not {self}"
-        return np.stack(self._planes(maps, "BILINEAR"))
+        size = (self.padded_width, self.padded_height)
+        planes = (Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS) for plane in levels)
+        cut = [np.asarray(plane.crop(self.source_box)) for plane in planes]
+        return np.stack([np.rint(np.clip(plane, 0, 255)).astype(np.uint8) for plane in cut], axis=-1)
 
     def to_model(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map (H, W) of the picture as its averages over model pixels, (h, w); 0 where the canvas is padding."""
@@ -87,13 +78,6 @@ class Fit:
         canvas = np.pad(plane, ((top, self.padded_height - bottom), (left, self.padded_width - right)))
         size = (self.model_width, self.model_height)
         return np.array(Image.fromarray(canvas.astype(np.float32)).resize(size, Image.Resampling.BOX))
-
-    def _planes(self, maps: NDArray[np.floating], resampling: str) -> list[NDArray[np.float32]]:
-        """Resize each (h, w) plane to the padded canvas in floating point and cut the padding off."""
-        size, left_top_right_bottom = (self.padded_width, self.padded_height), self.source_box
-        planes = (Image.fromarray(np.ascontiguousarray(plane, dtype=np.float32)) for plane in maps)
-        resized = (plane.resize(size, Image.Resampling[resampling]) for plane in planes)
-        return [np.array(plane.crop(left_top_right_bottom)) for plane in resized]
 
 
 def fit_picture(

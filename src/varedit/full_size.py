@@ -66,10 +66,12 @@ def applied(
     window = change[touched]
     new = full(layers[NEW]) if layers[NEW].any() else None
     half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
-    colours = np.stack([photograph[(*touched, k)].astype(np.float32) / half - 1 for k in range(3)])
+    planes = np.ascontiguousarray(photograph[touched].transpose(2, 0, 1))
+    colours = planes / half
+    colours -= 1
     steps = None if by_table is None else _table_steps(edit.table, colours, half * by_table[touched])
     for k in range(3):
-        levels = photograph[(*touched, k)].astype(np.float32)
+        levels = planes[k].astype(np.float32)
         if layers[CHANGE].any():
             value = _mapped_channel(layers, k, colours, full)
             if new is not None:

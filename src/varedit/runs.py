@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from varedit.restore import Restored, restore
 from varedit.reuse import ReuseSettings
 from varedit.sampling import BatchSampler, draw_uniforms
 from varedit.scales import Template
+from varedit.source_size import to_source_size
 from varedit.text import Tokens
 from varedit.text_features import TextFeatures
 from varedit.transformer.collage import pastes
@@ -392,7 +393,7 @@ class InModelSize:
             self.photograph,
             self.unedited,
             decoded,
-            upsample=self.fit.resize_to_source,
+            upsample=partial(to_source_size, self.fit),
             mask=self._of_edit(limit, likely),
             model_box=self.fit.model_box,
         )
@@ -403,7 +404,7 @@ class InModelSize:
         """A limit (H, W) where it is likely an edit, too; None: everywhere."""
         if likely is None:
             return limit
-        change: NDArray[np.float32] = self.fit.resize_to_source(likely)[0]
+        change: NDArray[np.float32] = to_source_size(self.fit, likely)[0]
         return change if limit is None else limit * change
 
     def _limit_so_far(self) -> NDArray[np.float32] | None:
@@ -417,7 +418,7 @@ class InModelSize:
         """How far this edit may change each pixel, (H, W) in [0, 1]; None: freely."""
         if self.open_places is None:
             return self.mask
-        limit: NDArray[np.float32] = self.fit.resize_to_source(self.open_places)[0]
+        limit: NDArray[np.float32] = to_source_size(self.fit, self.open_places)[0]
         if self.mask is not None:
             limit = limit * self.mask
         return limit

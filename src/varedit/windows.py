@@ -28,9 +28,9 @@ def box_mean(x: Array, radius: int) -> Array:
     As two products with matrices of ones and zeros: more arithmetic than running sums, but the fastest kind.
     """
     down, across = (_within(n, radius) for n in x.shape[-2:])
-    sums: Array = down @ x @ across
+    sums = down @ x @ across
     sums /= down.sum(axis=1)[:, None] * across.sum(axis=0)
-    return sums
+    return sums.astype(np.float32, copy=False)
 
 
 def _within(n: int, radius: int) -> Array:
