@@ -67,7 +67,7 @@ def applied(
     new = full(layers[NEW]) if layers[NEW].any() else None
     half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
     planes = np.ascontiguousarray(photograph[touched].transpose(2, 0, 1))
-    colours = planes / half
+    colours = np.divide(planes, half, dtype=np.float32)
     colours -= 1
     steps = None if by_table is None else _table_steps(edit.table, colours, half * by_table[touched])
     for k in range(3):
