@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from varedit.data.colours import colour_shares, drained, recoloured
+from varedit.full_size import Upsample
 from varedit.restore import Restored, restore
 from varedit.windows import Array
 
@@ -200,11 +201,11 @@ def decoded(picture: Picture, size: int) -> Array:
     return np.ascontiguousarray(pixels / np.float32(127.5) - 1)
 
 
-def bilinear_to(photograph: Picture) -> Callable[[Array], Array]:
-    def upsample(maps: Array) -> Array:
+def bilinear_to(photograph: Picture) -> Upsample:
+    def upsample(maps: Array, rows: slice = slice(None)) -> Array:
         planes = torch.from_numpy(np.ascontiguousarray(maps))[None]
         upsampled: Array = torch.nn.functional.interpolate(planes, photograph.shape[:2], mode="bilinear")[0].numpy()
-        return upsampled
+        return upsampled[:, rows]
 
     return upsample
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 
 from tests.detail import LUMA, gradient_energy
 from varedit.errors import UsageError
+from varedit.full_size import Upsample
 from varedit.restore import Restored, RestoreSettings, restore
 from varedit.windows import Array
 
@@ -30,11 +31,11 @@ Picture = NDArray[Any]
 Edit = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # on (H, W, 3) in [0, 1]
 
 
-def bilinear_to(height: int, width: int) -> Callable[[Array], Array]:
-    def upsample(maps: Array) -> Array:
+def bilinear_to(height: int, width: int) -> Upsample:
+    def upsample(maps: Array, rows: slice = slice(None)) -> Array:
         planes = torch.from_numpy(np.ascontiguousarray(maps))[None]
         upsampled: Array = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear")[0].numpy()
-        return upsampled
+        return upsampled[:, rows]
 
     return upsample
 
@@ -246,7 +247,7 @@ def test_padding_does_not_outvote_a_narrow_photograph():
         narrow,
         decoded(in_a_white_square(narrow)),
         noisy(decoded(in_a_white_square(true)), 0.1),
-        upsample=lambda maps: upsample(maps)[:, :, :150],
+        upsample=lambda maps, rows=slice(None): upsample(maps, rows)[:, :, :150],
         model_box=(0, 0, 150 / 400 * SIZE, SIZE),
     )
     assert psnr(restored.rgb, true) > 31
@@ -531,3 +532,14 @@ def test_sizes_and_types_that_do_not_fit_are_told(photograph):
         restore(photograph, source, source[:, :, 1:], upsample=upsample)
     with pytest.raises(UsageError, match=r"the mask is \(406, 601\)"):
         restore(photograph, source, source, upsample=upsample, mask=np.ones((406, 601), np.float32))
+
+
+def test_how_many_rows_are_restored_at_once_changes_nothing(photograph, monkeypatch):
+    edit, _ = next(iter(TONE_EDITS.values()))
+    true = levels(edit(photograph / 255))
+    whole, _ = simulated(photograph, true)
+    monkeypatch.setattr("varedit.full_size.PIXELS_AT_ONCE", 7 * photograph.shape[1])
+    parts, _ = simulated(photograph, true)
+    np.testing.assert_array_equal(parts.rgb, whole.rgb)
+    np.testing.assert_array_equal(parts.change, whole.change)
+    assert whole.change.any()

@@ -47,3 +47,12 @@ def test_maps_are_resized_as_pil_resizes_them(size):
     np.testing.assert_allclose(resized[0], np.asarray(canvas.crop(fit.source_box)), atol=1e-4)
     assert resized.shape == (2, size[1], size[0]) and not resized[1].any()
     assert maps[0].min() <= resized[0].min() and resized[0].max() <= maps[0].max(), "without overshoot"
+
+
+def test_some_rows_of_a_map_are_those_of_all():
+    for width, height in ((90, 61), (20, 13), (16, 100)):
+        _, fit = fit_picture(np.zeros((height, width, 3), np.uint8), (48, 30), mode="template")
+        maps = random_planes(3, 30, 48)
+        whole = to_source_size(fit, maps)
+        parts = [to_source_size(fit, maps, slice(start, start + 7)) for start in range(0, height, 7)]
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, atol=1e-6)

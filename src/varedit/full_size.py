@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,15 @@ from numpy.typing import NDArray
 from varedit.colour_tables import ColourTable
 from varedit.windows import Array
 
-Upsample = Callable[[Array], Array]  # (C, h, w) -> (C, H, W)
+PIXELS_AT_ONCE = 1 << 20  # of the photograph: arrays of so many are made again without asking the system for memory
+
+
+class Upsample(Protocol):
+    """Brings maps (C, h, w) into the photograph's geometry, (C, H, W), or to some rows of it."""
+
+    def __call__(self, maps: Array, rows: slice = ...) -> Array:
+        """(C, h, w) -> (C, rows, W)."""
+
 
 CHANGE, NEW, TABLE = 12, 13, 14  # the layers of an edit that follow its colour maps
 
@@ -42,7 +51,7 @@ def applied(
 ) -> tuple[NDArray[Any], NDArray[np.uint8]]:
     """The edited photograph and where it was touched, as in `restore.Restored`.
 
-    Works one channel and one layer at a time: only a few arrays of the photograph's size exist at once.
+    Works some rows at a time, so that no other array has the photograph's size.
 
     Args:
         photograph: (H, W, 3) uint8 or uint16.
@@ -50,6 +59,26 @@ def applied(
         upsample: see `restore.restore`.
         mask: (H, W) in [0, 1]; None limits nothing.
     """
+    height, width = photograph.shape[:2]
+    restored, change = np.empty_like(photograph), np.empty((height, width), np.uint8)
+    step = max(1, PIXELS_AT_ONCE // width)
+    for start in range(0, height, step):
+        rows = slice(start, min(start + step, height))
+        limit = None if mask is None else mask[rows]
+        restored[rows], change[rows] = _applied_to(
+            edit, photograph[rows], decoded_result, partial(upsample, rows=rows), limit
+        )
+    return restored, change
+
+
+def _applied_to(
+    edit: Edit,
+    photograph: NDArray[Any],
+    decoded_result: Array,
+    upsample: Callable[[Array], Array],
+    mask: Array | None,
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """The same for some rows: of the photograph, of what ``upsample`` gives, and of the mask."""
     layers = edit.layers
     limit = np.float32(1) if mask is None else mask.astype(np.float32)
     change = upsample(layers[CHANGE : CHANGE + 1])[0] * limit
@@ -96,7 +125,7 @@ def _table_steps(table: ColourTable, colours: Array, weight: Array) -> Array:
     return steps
 
 
-def _mapped_channel(layers: Array, k: int, colours: Array, full: Upsample) -> Array:
+def _mapped_channel(layers: Array, k: int, colours: Array, full: Callable[[Array], Array]) -> Array:
     """Channel k of the photograph's colours (3, H, W) under their colour maps: (H, W) in [-1, 1]."""
     value = full(layers[4 * k + 3])
     for j in range(3):
