@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
-from recipe import load_average, recipe, tell
+from recipe import load_average, recipe, spread, tell
 
 from varedit.output import write_whole
 from varedit.pipeline import VAREditPipeline
@@ -39,7 +37,7 @@ def main() -> None:
                 photograph.resize((width, height), Image.Resampling.BICUBIC).save(path, quality=92)
             for instruction in INSTRUCTIONS:
                 seconds = [_seconds(pipeline, path, instruction) for _ in range(arguments.repeats + 1)][1:]
-                rows.append({"size": [width, height], "instruction": instruction, **_summary(seconds)})
+                rows.append({"size": [width, height], "instruction": instruction, **spread(seconds)})
                 tell(f"{width}x{height}, {instruction}: {rows[-1]['median']} s")
     report = recipe("torch", "numpy", "pillow") | {"load": load_average(), "photograph": PHOTOGRAPH.name, "rows": rows}
     write_whole(arguments.output, json.dumps(report, indent=1).encode() + b"\n")
@@ -49,11 +47,6 @@ def _seconds(pipeline: VAREditPipeline, path: Path, instruction: str) -> float:
     start = time.perf_counter()
     pipeline(path, instruction, seed=1)
     return time.perf_counter() - start
-
-
-def _summary(seconds: list[float]) -> dict[str, Any]:
-    numbers = {"median": statistics.median(seconds), "least": min(seconds), "most": max(seconds)}
-    return {name: round(number, 2) for name, number in numbers.items()}
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +35,12 @@ def commit() -> str:
 def load_average() -> list[float]:
     """Other work on the machine over 1, 5 and 15 minutes."""
     return [round(load, 1) for load in os.getloadavg()]
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Their middle and their ends, to two digits."""
+    numbers = {"median": statistics.median(values), "least": min(values), "most": max(values)}
+    return {name: round(number, 2) for name, number in numbers.items()}
 
 
 def tell(text: str) -> None:

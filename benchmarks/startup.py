@@ -15,7 +15,6 @@ import datetime
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from recipe import load_average, spread
 
 IMAGE = Path(__file__).resolve().parents[1] / "examples" / "coffee.jpg"
 INSTRUCTION = "make it black and white"
@@ -67,16 +68,8 @@ def _measured(command: list[str]) -> dict[str, float]:
     }
 
 
-def _summary(figures: list[dict[str, float]]) -> dict[str, Any]:
-    return {
-        key: {
-            "median": round(statistics.median(values), 2),
-            "least": round(min(values), 2),
-            "most": round(max(values), 2),
-        }
-        for key in figures[0]
-        for values in [[run[key] for run in figures]]
-    }
+def _summary(figures: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {key: spread([run[key] for run in figures]) for key in figures[0]}
 
 
 def _recipe(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -87,7 +80,7 @@ def _recipe(arguments: argparse.Namespace) -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "commit": commit.strip(),
         "device": f"CPU, {os.cpu_count()} cores, {platform.machine()}",
-        "load": [round(number, 1) for number in os.getloadavg()],  # other work on the machine over 1, 5, 15 minutes
+        "load": load_average(),
         "versions": {"python": platform.python_version(), "torch": version("torch")},
         "edit": f"{IMAGE.name}: {INSTRUCTION}",
     }

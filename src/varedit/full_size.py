@@ -60,33 +60,26 @@ def applied(
         mask: (H, W) in [0, 1]; None limits nothing.
     """
     height, width = photograph.shape[:2]
-    restored, change = np.empty_like(photograph), np.empty((height, width), np.uint8)
+    restored, change = photograph.copy(), np.empty((height, width), np.uint8)
     step = max(1, PIXELS_AT_ONCE // width)
     for start in range(0, height, step):
         rows = slice(start, min(start + step, height))
         limit = None if mask is None else mask[rows]
-        restored[rows], change[rows] = _applied_to(
-            edit, photograph[rows], decoded_result, partial(upsample, rows=rows), limit
-        )
+        change[rows] = _apply_to(restored[rows], edit, decoded_result, partial(upsample, rows=rows), limit)
     return restored, change
 
 
-def _applied_to(
-    edit: Edit,
-    photograph: NDArray[Any],
-    decoded_result: Array,
-    upsample: Callable[[Array], Array],
-    mask: Array | None,
-) -> tuple[NDArray[Any], NDArray[np.uint8]]:
-    """The same for some rows: of the photograph, of what ``upsample`` gives, and of the mask."""
+def _apply_to(
+    picture: NDArray[Any], edit: Edit, decoded_result: Array, upsample: Callable[[Array], Array], mask: Array | None
+) -> NDArray[np.uint8]:
+    """Edit some rows of the photograph in place, given those of what ``upsample`` gives and of the mask: the change."""
     layers = edit.layers
     limit = np.float32(1) if mask is None else mask.astype(np.float32)
     change = upsample(layers[CHANGE : CHANGE + 1])[0] * limit
     by_table = upsample(layers[TABLE:])[0] * limit if layers[TABLE].any() else None
-    restored = photograph.copy()
     touched = _bounding_box(change > 0 if by_table is None else (change > 0) | (by_table > 0))
     if touched is None:
-        return restored, np.zeros(change.shape, np.uint8)
+        return np.zeros(change.shape, np.uint8)
 
     def full(layer: Array) -> Array:
         plane: Array = upsample(layer[None])[0][touched]
@@ -94,8 +87,8 @@ def _applied_to(
 
     window = change[touched]
     new = full(layers[NEW]) if layers[NEW].any() else None
-    half = np.float32(np.iinfo(photograph.dtype).max / 2)  # levels of one unit of [-1, 1]
-    planes = np.ascontiguousarray(photograph[touched].transpose(2, 0, 1))
+    half = np.float32(np.iinfo(picture.dtype).max / 2)  # levels of one unit of [-1, 1]
+    planes = np.ascontiguousarray(picture[touched].transpose(2, 0, 1))
     colours = np.divide(planes, half, dtype=np.float32)
     colours -= 1
     steps = None if by_table is None else _table_steps(edit.table, colours, half * by_table[touched])
@@ -108,10 +101,11 @@ def _applied_to(
             levels += window * (value * half + half - levels)  # exact where window is 0
         if steps is not None:
             levels += steps[k]
-        restored[(*touched, k)] = np.rint(levels, out=levels)
+        picture[(*touched, k)] = np.rint(levels, out=levels)
     if steps is not None and by_table is not None:
         change[touched] += by_table[touched] * (np.abs(steps, out=steps).max(axis=0) >= 0.5)
-    return restored, np.ceil(np.clip(change, 0, 1) * 255).astype(np.uint8)
+    levels_of_change: NDArray[np.uint8] = np.ceil(np.clip(change, 0, 1) * 255).astype(np.uint8)
+    return levels_of_change
 
 
 def _table_steps(table: ColourTable, colours: Array, weight: Array) -> Array:
