@@ -155,6 +155,24 @@ class Upsample(nn.Module):
         return cast(Tensor, self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
 
 
+class GroupNorm(nn.GroupNorm):
+    """Group norm that, on CUDA, keeps to the layout of its input and uses the whole device.
+
+    Torch's own takes one block of threads for each group, and gives its results plainly whatever it was given. Here the
+    kernels of synchronised batch norm measure the channels and change them.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cuda" or len(x) > 1 or torch.is_grad_enabled():
+            return super().forward(x)
+        mean, spread = torch.batch_norm_stats(x, self.eps)  # (C,) float32 each: mean, 1 / deviation
+        means, variances = (each.unflatten(0, (self.num_groups, -1)) for each in (mean, spread.pow(-2) - self.eps))
+        middle = means.mean(1, keepdim=True)
+        variance = (variances + (means - middle).square()).mean(1, keepdim=True)
+        middle, spread = (each.expand_as(means).flatten() for each in (middle, torch.rsqrt(variance + self.eps)))
+        return torch.batch_norm_elemt(x, self.weight, self.bias, middle, spread, self.eps)
+
+
 class PixelNorm(nn.Module):
     """Root mean square over the channels of one position, so that an edit here leaves the features elsewhere alone."""
 
@@ -172,7 +190,7 @@ def make_norm(width: int, kind: str) -> nn.Module:
     """Group norm with 32 groups (24 where 32 does not divide the width), or "pixel" norm without spatial statistics."""
     if kind == "pixel":
         return PixelNorm(width)
-    return nn.GroupNorm(32 if width % 32 == 0 else 24, width, eps=NORM_EPS)
+    return GroupNorm(32 if width % 32 == 0 else 24, width, eps=NORM_EPS)
 
 
 def _conv3x3(width_in: int, width: int) -> nn.Conv2d:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from varedit.autoencoder import Autoencoder, one_by_one
 from varedit.change_detector import ChangeDetector
 from varedit.checkpoints import load_config, load_weights, replaced_folder, save_weights
 from varedit.config import EditorConfig
+from varedit.cuda_graphs import TextGraphs, TransformerGraphs
 from varedit.errors import ModelError, UsageError
 from varedit.low_bit import StoredWeights, quantiser
 from varedit.meta import module_without_weights
@@ -30,6 +31,8 @@ from varedit.text_features import TextFeatures
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout, sequence_layout
 
+KEPT_LAYOUTS = 8  # of a model's aspect ratios; for a released one at 1024 pixels each is 15 MB
+
 
 @dataclass
 class Editor:
@@ -41,6 +44,7 @@ class Editor:
     text_encoder: TextEncoder
     weights: StoredWeights = "full"
     change_detector: ChangeDetector | None = None
+    _layouts: dict[Template, SequenceLayout] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def load(
@@ -101,6 +105,20 @@ class Editor:
             if part is not None:
                 part.to(device)
         lay_out(self.autoencoder)
+        self._layouts.clear()
+
+    def compile(self) -> None:
+        """Run the transformer's blocks through torch.compile and, on CUDA, the passes of the model as CUDA graphs.
+
+        Nothing happens yet: kernels are made with the first edit, graphs with the second and third of its kind.
+        """
+        from varedit.compiled import compile_blocks  # it imports torch's compiler, which takes seconds
+
+        compile_blocks(self.transformer)
+        if self.device.type == "cuda":
+            TransformerGraphs(self.transformer)
+            if not isinstance(self.text_encoder, OffloadedTextEncoder):
+                TextGraphs(self.text_encoder.encoder)
 
     def check_full_weights(self, act: str) -> None:
         """Raise UsageError where weights are in 8 bits, for an act that needs all of their digits."""
@@ -118,13 +136,24 @@ class Editor:
             return tensor.to(self.device)
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
+    def fetched(self, tensor: Tensor) -> Tensor:
+        """A tensor of the model's device on the CPU; from CUDA into pinned memory, which is the faster way."""
+        if self.device.type != "cuda":
+            return tensor.cpu()
+        return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor)
+
     def quantizer(self, template: Template) -> MultiScaleQuantizer:
         """The quantiser on a template's latent grids."""
         return latent_quantizer(self.config, template)
 
     def layout(self, template: Template) -> SequenceLayout:
-        """The token layout of a template, on the model's device."""
-        return sequence_layout(self.config.transformer, template, self.device)
+        """The token layout of a template, on the model's device; kept, as its tables are large."""
+        if template not in self._layouts:
+            if len(self._layouts) == KEPT_LAYOUTS:
+                del self._layouts[next(iter(self._layouts))]
+            with torch.inference_mode(False):
+                self._layouts[template] = sequence_layout(self.config.transformer, template, self.device)
+        return self._layouts[template]
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, h, w) float32 in [-1, 1], on the model's device -> features (B, d, H, W)."""
@@ -132,7 +161,7 @@ class Editor:
 
     def decode(self, features: Tensor) -> Tensor:
         """Features (B, d, H, W) -> pixels (B, 3, h, w) float32 in [-1, 1], on the CPU."""
-        return decode(self.autoencoder, features).cpu()
+        return self.fetched(decode(self.autoencoder, features))
 
     @torch.inference_mode()
     def read(self, instructions: list[str]) -> TextFeatures:
@@ -168,8 +197,7 @@ class Editor:
 def lay_out(autoencoder: Autoencoder) -> None:
     """Bring an autoencoder's kernels to the layout of what they run over, in place, on CUDA.
 
-    There group norm gives its results plainly, whatever it was given, and the kernels decide. On a CPU they are
-    brought there in passing, and weights stay views of their file.
+    On a CPU they are brought there in passing, and weights stay views of their file.
     """
     if autoencoder.decoder.conv_in.weight.device.type == "cuda":
         autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it

@@ -160,5 +160,5 @@ def _padded(rgb: NDArray[np.uint8], fit: Fit) -> NDArray[np.uint8]:
 
 def _model_pixels(image: Image.Image) -> NDArray[np.float32]:
     """(h, w) RGB image to (3, h, w) in [-1, 1]."""
-    levels = np.asarray(image, dtype=np.float32) / np.float32(255)
-    return np.ascontiguousarray((levels * 2 - 1).transpose(2, 0, 1))
+    values = np.arange(256, dtype=np.float32) / np.float32(255) * 2 - 1  # of every level there is
+    return values.take(np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1)))

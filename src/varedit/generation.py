@@ -17,6 +17,7 @@ from varedit.quantizer import MultiScaleQuantizer, latents_to_tokens, tokens_to_
 from varedit.reuse import Reuse, ReuseSettings, find_reuse
 from varedit.sampling import BatchSampler
 from varedit.text_features import TextFeatures
+from varedit.transformer.attention import fastest_attention
 from varedit.transformer.cache import EditCache
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout, source_tokens
@@ -112,7 +113,8 @@ class Generation(Iterator[GeneratedScale]):
         branches = 1 if unconditional is None else 2
         tokens = source_tokens(source, quantizer, layout, _merge(quantizer, layout))
         both_texts = text if unconditional is None else text.joined(unconditional)
-        cache = transformer.prefill(_repeated(tokens, branches), both_texts, layout)
+        with fastest_attention(source.device):
+            cache = transformer.prefill(_repeated(tokens, branches), both_texts, layout)
         return cls(transformer, quantizer, layout, source, sampler, uniforms, cache, branches, reuse, allowed)
 
     @torch.inference_mode()
@@ -209,7 +211,8 @@ class Generation(Iterator[GeneratedScale]):
         if not self.transformer.config.source_residual:
             residuals = None
         repeated = [None if tokens is None else _repeated(tokens, self.branches) for tokens in (inputs, residuals)]
-        logits = self.transformer.step(repeated[0], self.cache, repeated[1], places)
+        with fastest_attention(self.source.device):
+            logits = self.transformer.step(repeated[0], self.cache, repeated[1], places)
         conditional, *rest = logits.chunk(self.branches)
         unconditional = rest[0] if rest else None
         bits = self.sampler.bits(self.sampler.guided(conditional, unconditional, scale), uniforms)

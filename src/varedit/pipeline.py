@@ -105,9 +105,7 @@ class VAREditPipeline:
             found.folder, chosen, compute_dtype(dtype, chosen), weights=weights, offload_text=offload_text
         )
         if compile:
-            from varedit.compiled import compile_blocks  # it imports torch's compiler, which takes seconds
-
-            compile_blocks(editor.transformer)
+            editor.compile()
         return cls(editor, origin=found, content=content)
 
     def warm_up(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from varedit.autoencoder import Autoencoder, Decoder, Level, ResidualBlock, Upsample, one_by_one
 from varedit.config import AutoencoderConfig
 
-WHOLE_BYTES = 2**30  # what decoding may need beside the weights before it goes by strips
+WHOLE_BYTES = 2**31  # what decoding may need beside the weights before it goes by strips
 STRIP_PIXELS = 2**16  # of one strip, at its own level
 
 

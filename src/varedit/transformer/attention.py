@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from varedit.transformer.rope import Rotary, rotate
 
 LOG_SCALE_LIMIT = math.log(100.0)
 NORM_EPS = 1e-12  # of the lengths of queries and keys
+HOPPER = (9, 0)  # compute capability
+CUDNN_FIRST = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
 
 # (queries, keys, values), each (B, N, L, E) -> attended values (B, N, L, E)
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -100,6 +109,13 @@ def attend_all(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, scal
     if mask is not None:
         scores = scores + mask
     return torch.matmul(scores.softmax(dim=-1), v)
+
+
+def fastest_attention(device: torch.device) -> AbstractContextManager[None]:
+    """Within it, fused attention takes the kernels that are fastest on a device: cuDNN's on Hopper and later."""
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= HOPPER:
+        return sdpa_kernel(CUDNN_FIRST, set_priority=True)
+    return nullcontext()
 
 
 def as_addend(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:

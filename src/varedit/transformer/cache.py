@@ -53,8 +53,7 @@ class LayerCache:
             self.keys[:, :, first:size] = layout.aligned(self.source_keys, scale)
             self.values[:, :, first:size] = layout.aligned(self.source_values, scale)
         if scale + 1 == len(layout.schedule):
-            keys = torch.cat((self.keys[:, :, first:start], k), dim=2)
-            values = torch.cat((self.values[:, :, first:start], v), dim=2)
+            keys, values = _joined(self.keys[:, :, first:start], k), _joined(self.values[:, :, first:start], v)
         else:
             self.keys[:, :, start:end] = k
             self.values[:, :, start:end] = v
@@ -73,7 +72,7 @@ class LayerCache:
         )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class EditCache:
     """The state of one batch of edits between two steps; a model may serve many of them at once.
 
@@ -144,8 +143,19 @@ def _taken(tensor: Tensor | None, items: Tensor) -> Tensor | None:
     return None if tensor is None else tensor[items]
 
 
+def _joined(rows: Tensor, more: Tensor) -> Tensor:
+    """Rows (B, N, L, E) and others after them; on CUDA twice as fast as `torch.cat` of parts that are no whole."""
+    used = rows.shape[2]
+    joined = rows.new_empty((*rows.shape[:2], used + more.shape[2], rows.shape[3]))
+    joined[:, :, :used] = rows
+    joined[:, :, used:] = more
+    return joined
+
+
 def attend_source_groups(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
     """Source tokens (B, N, S, E) among themselves: each group sees itself and the coarser ones after it."""
+    if len(layout.source_grids) == 1:
+        return attend_all(q, k, v)
     starts = (*layout.source_starts, layout.num_source)
     parts = [attend_all(q[:, :, start:end], k[:, :, start:], v[:, :, start:]) for start, end in pairwise(starts)]
     return torch.cat(parts, dim=2)

@@ -99,11 +99,14 @@ class VAREditTransformer(nn.Module):
         return proposal
 
     def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
-        """Run the source (B, S, token bits) through all blocks and make the cache that `step` reads.
+        """Run the source (B, S, token bits) through all blocks and make the cache that `step` reads."""
+        return self.prefill_told(source, self.read_text(text), layout)
+
+    def prefill_told(self, source: Tensor, context: TextContext, layout: SequenceLayout) -> EditCache:
+        """`prefill` with instructions that were read before.
 
         What the last block makes of the source is computed for a source proposal alone; nothing else reads it.
         """
-        context = self.read_text(text)
         shared = self._shared_modulation(context)
         rotary = layout.rotary.rows(0, layout.num_source)
         x = self._embed_source(source, layout)

@@ -5,7 +5,8 @@ All float32, in one fixed order of operations: it reproduces the released tables
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import Self
 
 import torch
@@ -18,24 +19,36 @@ BASE = 10000.0
 
 @dataclass(frozen=True)
 class Rotary:
-    """Cosines and sines of a run of tokens, (L, E // 2) float32 each, and both as complex numbers of length one."""
+    """Positions of a run of L tokens, in the forms that `rotate` wants.
+
+    Attributes:
+        cos, sin: (L, E // 2) float32, of the angle of each channel pair.
+        turns: (L, E // 2), both as complex numbers of length one.
+        own, across: (L, E) float32, what a channel and its pair's other channel bring to the rotated channel.
+    """
 
     cos: Tensor
     sin: Tensor
     turns: Tensor
+    own: Tensor
+    across: Tensor
 
     @classmethod
     def of(cls, cos: Tensor, sin: Tensor) -> Self:
-        """Gather the three."""
-        return cls(cos, sin, torch.complex(cos, sin))
+        """Gather all forms."""
+        own, across = (torch.stack(pair, dim=-1).flatten(-2) for pair in ((cos, cos), (-sin, sin)))
+        return cls(cos, sin, torch.complex(cos, sin), own, across)
 
     def rows(self, start: int, end: int) -> Rotary:
         """The part for tokens start..end-1."""
-        return Rotary(self.cos[start:end], self.sin[start:end], self.turns[start:end])
+        return self._each(lambda table: table[start:end])
 
     def picked(self, rows: Tensor) -> Rotary:
-        """The parts for unlike tokens of B items, rows (B, A): cosines and sines (B, 1, A, E // 2), alike for heads."""
-        return Rotary(*(each[rows].unsqueeze(1) for each in (self.cos, self.sin, self.turns)))
+        """The parts for unlike tokens of B items, rows (B, A): tables (B, 1, A, ...), alike for all heads."""
+        return self._each(lambda table: table[rows].unsqueeze(1))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Rotary:
+        return Rotary(*(change(getattr(self, table.name)) for table in fields(self)))
 
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
@@ -48,10 +61,9 @@ def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     Returns: (..., B, N, L, E) float32.
     """
     pairs = x.float().unflatten(-1, (-1, 2))
-    if torch.compiler.is_compiling():  # which fuses this, and knows no complex numbers
-        even, odd = pairs.unbind(-1)  # each (..., B, N, L, E // 2)
-        turned = (even * rotary.cos - odd * rotary.sin, even * rotary.sin + odd * rotary.cos)
-        return torch.stack(turned, dim=-1).flatten(-2)
+    if torch.compiler.is_compiling():  # which makes one kernel of this and what stands around it
+        others: Tensor = pairs.flip(-1).flatten(-2)
+        return x.float() * rotary.own + others * rotary.across
     return torch.view_as_real(torch.view_as_complex(pairs) * rotary.turns).flatten(-2)
 
 

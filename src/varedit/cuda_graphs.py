@@ -1,0 +1,224 @@
+"""A model's passes as CUDA graphs, replayed edit after edit: over the text, over the source, and one for each scale.
+
+A small scale takes longer to start kernel by kernel, in every layer, than to compute. A graph starts all of its kernels
+at once. It reads and writes the very memory that it was recorded with, so that one set of graphs holds the caches of
+one batch of edits at a time; a batch that begins while another is under way runs as it would without graphs. So do
+steps whose tokens or caches are not those of the recording: late scales under reuse or without guidance, candidates.
+
+Texts are filled up to a multiple of `TEXT_STEP` words, which a mask hides, so that a graph serves instructions of other
+lengths, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from varedit.t5 import T5Encoder
+from varedit.text_features import TextFeatures
+from varedit.transformer.block import TextContext
+from varedit.transformer.cache import EditCache
+from varedit.transformer.model import VAREditTransformer
+from varedit.transformer.reference import SequenceLayout
+
+TEXT_STEP = 64  # words
+MAX_RECORDINGS = 16  # kinds of batches
+SPARE_MEMORY = 1.5  # free memory that a recording needs, by the size of its caches
+
+Made = TypeVar("Made")
+
+
+class RecordedCall(Generic[Made]):
+    """A function of tensors on CUDA, always of the same shapes: run the first time, recorded the second, then replayed.
+
+    The first run makes what a recording cannot: compiled kernels, plans and workspaces of libraries.
+
+    Args:
+        pool: of the memory that recordings share; None is one of its own.
+    """
+
+    def __init__(self, pool: Any = None) -> None:
+        self._pool = pool
+        self._has_run = False
+        self._inputs: tuple[Tensor | None, ...] = ()
+        self._made: Made | None = None
+        self._replay: Callable[[], None] | None = None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether results stand where the next call writes its own."""
+        return self._replay is not None
+
+    @property
+    def comes_to_record(self) -> bool:
+        """Whether the next call is the one that is recorded."""
+        return self._has_run and self._replay is None
+
+    def __call__(self, function: Callable[..., Made], *inputs: Tensor | None) -> Made:
+        """Call with some inputs, each a tensor or, in every call, None. The function itself runs twice at most."""
+        if not self._has_run:
+            self._has_run = True
+            return function(*inputs)
+        if self._replay is None:
+            self._inputs = tuple(None if each is None else each.clone() for each in inputs)
+            self._made, self._replay = record(partial(function, *self._inputs), self._pool)
+        else:
+            for own, given in zip(self._inputs, inputs, strict=True):
+                if own is not None and given is not None:
+                    own.copy_(given)
+        self._replay()
+        assert self._made is not None, "it was recorded"
+        return self._made
+
+
+def record(function: Callable[[], Made], pool: Any) -> tuple[Made, Callable[[], None]]:
+    """What a function will have made once its kernels have run, and what lets them run, as often as one likes."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+        made = function()
+    return made, graph.replay
+
+
+@dataclass
+class _Recording:
+    """The passes of one kind of batch, told by its layout, which must live as long."""
+
+    layout: SequenceLayout
+    prefill: RecordedCall[EditCache]
+    steps: list[RecordedCall[Tensor]]
+    user: Callable[[], EditCache | None] = field(default=lambda: None)  # whose caches they hold
+
+    @classmethod
+    def of(cls, layout: SequenceLayout) -> _Recording:
+        pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
+        return cls(layout, RecordedCall(pool), [RecordedCall(pool) for _ in layout.schedule])
+
+    def is_in_use(self) -> bool:
+        """Whether its user still reads what the next one would write over: until its layers are dropped, or it is."""
+        cache = self.user()
+        return cache is not None and (bool(cache.layers) or cache.proposal is not None)
+
+
+class TextGraphs:
+    """Takes the place of a text encoder's `forward`, in place.
+
+    Args:
+        encoder: on a CUDA device.
+    """
+
+    def __init__(self, encoder: T5Encoder) -> None:
+        self._forward = encoder.forward
+        self._recorded: dict[torch.Size, RecordedCall[Tensor]] = {}
+        self._lock = threading.Lock()
+        encoder.forward = self.forward  # type: ignore[method-assign]  # of this encoder alone
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """As `T5Encoder.forward`."""
+        words = ids.shape[1]
+        ids, mask = (F.pad(each, (0, filled_up(words) - words)) for each in (ids, mask))
+        with self._lock:
+            recorded = self._recorded.setdefault(ids.shape, RecordedCall())
+            return recorded(self._forward, ids, mask)[:, :words].clone()  # the next text's are written over it
+
+
+class TransformerGraphs:
+    """Takes the place of a transformer's `prefill` and `step`, in place.
+
+    Args:
+        transformer: on its device; on another than CUDA nothing is recorded.
+    """
+
+    def __init__(self, transformer: VAREditTransformer) -> None:
+        self.transformer = transformer
+        self._prefill, self._step = transformer.prefill, transformer.step
+        self._recordings: dict[tuple[object, ...], _Recording] = {}  # the one used last comes last
+        self._lock = threading.Lock()
+        transformer.prefill = self.prefill  # type: ignore[method-assign]  # of this transformer alone
+        transformer.step = self.step  # type: ignore[method-assign]
+
+    def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
+        """As `VAREditTransformer.prefill`."""
+        with self._lock:
+            longest = filled_up(text.features.shape[1])
+            recording = self._recording((id(layout), source.shape, longest), layout)
+            if recording.is_in_use() or (recording.prefill.comes_to_record and not self._has_room(source, layout)):
+                return self._prefill(source, text, layout)
+            features = F.pad(text.features, (0, 0, 0, longest - text.features.shape[1]))
+            context = self.transformer.read_text(TextFeatures(features, text.lengths))
+            mask = context.mask
+            if mask is None:
+                mask = torch.ones(len(features), 1, 1, longest, dtype=torch.bool, device=features.device)
+
+            def prefill(source: Tensor, pooled: Tensor, words: Tensor, mask: Tensor) -> EditCache:
+                return self.transformer.prefill_told(source, TextContext(pooled, words, mask), layout)
+
+            made = recording.prefill(prefill, source, context.pooled, context.words, mask)
+            if not recording.prefill.is_recorded:
+                return made
+            cache = dataclasses.replace(made, layers=list(made.layers))
+            recording.user = weakref.ref(cache)
+            return cache
+
+    def step(
+        self, inputs: Tensor | None, cache: EditCache, residuals: Tensor | None = None, places: Tensor | None = None
+    ) -> Tensor:
+        """As `VAREditTransformer.step`."""
+        scale, layout = cache.next_scale, cache.layout
+        recording = self._user_of(cache)
+        is_whole = places is None and cache.seen is None and cache.filled == layout.target_starts[scale]
+        if recording is None or not is_whole:
+            return self._step(inputs, cache, residuals, places)
+        logits = recording.steps[scale](partial(self._stepped, cache), inputs, residuals)
+        if cache.next_scale == scale:  # nothing but kernels was replayed
+            cache.advance(logits.shape[1])
+        return logits.clone()  # the next edit's are written over it
+
+    def _stepped(self, cache: EditCache, inputs: Tensor | None, residuals: Tensor | None) -> Tensor:
+        return self._step(inputs, cache, residuals)
+
+    def _user_of(self, cache: EditCache) -> _Recording | None:
+        with self._lock:
+            return next((each for each in self._recordings.values() if each.user() is cache), None)
+
+    def _recording(self, kind: tuple[object, ...], layout: SequenceLayout) -> _Recording:
+        recording = self._recordings.pop(kind, None) or _Recording.of(layout)
+        if len(self._recordings) == MAX_RECORDINGS:
+            self._forget_one()
+        self._recordings[kind] = recording
+        return recording
+
+    def _has_room(self, source: Tensor, layout: SequenceLayout) -> bool:
+        """Whether the caches of one more kind fit beside what there is; older kinds make room."""
+        config = self.transformer.config
+        weight = self.transformer.get_parameter("blocks.0.attention.project.weight")
+        needed = SPARE_MEMORY * 2 * config.depth * len(source) * layout.kept_rows * config.width * weight.itemsize
+        while (free := free_bytes(source.device)) < needed and len(self._recordings) > 1:
+            self._forget_one()
+        return free >= needed
+
+    def _forget_one(self) -> None:
+        """Drop the kind that was not used for the longest time; edits that hold its caches end unrecorded."""
+        del self._recordings[next(iter(self._recordings))]
+
+
+def filled_up(words: int) -> int:
+    """How many words a text of so many is filled up to."""
+    return TEXT_STEP * math.ceil(words / TEXT_STEP)
+
+
+def free_bytes(device: torch.device) -> int:
+    """What could still be allocated on a CUDA device; nothing on others."""
+    if device.type != "cuda":
+        return 0
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused

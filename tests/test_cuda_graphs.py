@@ -1,0 +1,160 @@
+"""CUDA graphs of whole passes, here on a tape of operations that is played again: the same memory, no Python."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tests.toys import CONFIG, picture, toy_pipeline
+from varedit import cuda_graphs
+from varedit.config import EditorConfig
+from varedit.cuda_graphs import TextGraphs, TransformerGraphs
+from varedit.pipeline import VAREditPipeline
+
+EDITS: list[dict[str, Any]] = [  # of one size, with instructions of unlike lengths
+    {"image": picture(30, 30, seed), "prompt": prompt, "seed": seed}
+    for seed, prompt in enumerate(["make it warmer", "slightly darker", "make it a lot warmer", "the picture"] * 2)
+]
+PASSES = 1 + 1 + 4  # the text, the source, and the scales
+PROPOSING = dataclasses.replace(
+    CONFIG, transformer=dataclasses.replace(CONFIG.transformer, source_residual=True, source_proposal=True)
+)
+
+
+class Tape(TorchDispatchMode):
+    """Writes down every operation; `play` carries them out again, into the results of the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.operations.append((func, args, kwargs or {}, made))
+        return made
+
+    @torch.inference_mode()
+    def play(self) -> None:
+        for func, args, kwargs, made in self.operations:
+            for old, new in zip(tree_leaves(made), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(old, Tensor):
+                    old.copy_(new)
+
+
+@pytest.fixture
+def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
+    """Every tape that is written, in order; they stand in for graphs."""
+    written: list[Tape] = []
+
+    def record(function: Callable[[], Any], pool: object) -> tuple[Any, Callable[[], None]]:
+        written.append(Tape())
+        with written[-1]:
+            made = function()
+        results = [made] if isinstance(made, Tensor) else [made.layers[0].keys, made.layers[1].values]
+        for result in results:
+            result.fill_(torch.nan)  # no kernel has run yet
+        return made, written[-1].play
+
+    monkeypatch.setattr(cuda_graphs, "record", record)
+    monkeypatch.setattr(cuda_graphs, "free_bytes", lambda device: 2**40)
+    return written
+
+
+def with_graphs(config: EditorConfig = CONFIG) -> VAREditPipeline:
+    pipeline = toy_pipeline(config)
+    TransformerGraphs(pipeline.editor.transformer)
+    TextGraphs(pipeline.editor.text_encoder.encoder)
+    return pipeline
+
+
+def bits(output: Any) -> Tensor:
+    return torch.cat([scale.flatten() for item in output.images for scale in item])
+
+
+def same(one: Any, other: Any) -> bool:
+    return torch.equal(bits(one), bits(other))
+
+
+@pytest.mark.parametrize("config", [CONFIG, PROPOSING], ids=["released", "proposing"])
+def test_every_edit_has_its_own_bits_whatever_was_recorded_before(tapes: list[Tape], config: EditorConfig) -> None:
+    plain, recorded = toy_pipeline(config), with_graphs(config)
+    for number, edit in enumerate(EDITS):
+        assert same(recorded(**edit, output_type="bits"), plain(**edit, output_type="bits")), number
+    assert len(tapes) == PASSES, "once for all edits"
+
+
+def test_batches_and_aspect_ratios_are_recorded_on_their_own(tapes: list[Tape]) -> None:
+    plain, recorded = toy_pipeline(), with_graphs()
+    for seed in range(4):
+        edits: list[dict[str, Any]] = [
+            {"image": picture(30, 30, seed), "prompt": ["warmer", "a lot darker"], "seed": [seed, seed + 1]},
+            {"image": picture(30, 20, seed), "prompt": "warmer", "seed": seed},
+        ]
+        for edit in edits:
+            assert same(recorded(**edit, output_type="bits"), plain(**edit, output_type="bits"))
+    assert len(tapes) == 2 * PASSES
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reuse": True},
+        {"reuse": True, "mask": np.pad(np.full((12, 12), 255, np.uint8), ((0, 18), (0, 18)))},
+        {"guidance_scale": [2.0, 2.0, 1.0, 1.0]},
+        {"candidates": 3},
+    ],
+    ids=["reuse", "mask", "late scales without guidance", "candidates"],
+)
+def test_what_is_not_recorded_goes_on_from_recorded_caches(tapes: list[Tape], options: dict[str, Any]) -> None:
+    recorded = with_graphs()
+    for number, edit in enumerate(EDITS[:5]):
+        given = edit | options | {"output_type": "bits"}
+        unrecorded = with_graphs()  # it fills texts up, too, by which candidates near to one another may change places
+        assert same(recorded(**given), unrecorded(**given)), number
+    assert tapes
+
+
+def test_an_edit_that_begins_while_another_goes_on_does_not_write_over_it(tapes: list[Tape]) -> None:
+    plain, recorded = toy_pipeline(), with_graphs()
+    for edit in EDITS[:3]:
+        recorded(**edit)
+    count = len(tapes)
+    first, second = (recorded.stream(**edit, output_type="bits") for edit in EDITS[3:5])
+    found: list[list[Any]] = [[], []]
+    for events in zip(first, second, strict=True):
+        for own, event in zip(found, events, strict=True):
+            own.append(event)
+    for own, edit in zip(found, EDITS[3:5], strict=True):
+        assert same(own[-1].output, plain(**edit, output_type="bits"))
+    abandoned = recorded.stream(**EDITS[5], output_type="bits")
+    next(abandoned)
+    del abandoned
+    assert same(recorded(**EDITS[6], output_type="bits"), plain(**EDITS[6], output_type="bits"))
+    assert len(tapes) == count, "nothing was recorded anew"
+
+
+def test_without_room_nothing_is_recorded_and_older_kinds_go_first(
+    tapes: list[Tape], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = with_graphs()
+    for seed in range(3):
+        recorded(picture(30, 30, seed), "warmer", seed=seed)
+    assert len(tapes) == PASSES
+    monkeypatch.setattr(cuda_graphs, "free_bytes", lambda device: 0)
+    plain = toy_pipeline()
+    for seed in range(3):
+        edit: dict[str, Any] = {"image": picture(30, 20, seed), "prompt": "warmer", "seed": seed, "output_type": "bits"}
+        assert same(recorded(**edit), plain(**edit))
+    assert len(tapes) == PASSES
+    monkeypatch.setattr(cuda_graphs, "free_bytes", lambda device: 2**40)
+    for seed in range(3):
+        recorded(picture(30, 30, seed), "warmer", seed=seed)
+    assert len(tapes) == PASSES + 5, "the square kind had made room, and was recorded anew; the text never leaves"
