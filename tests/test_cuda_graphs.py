@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.toys import CONFIG, picture, toy_pipeline
 from varedit import cuda_graphs
 from varedit.config import EditorConfig
-from varedit.cuda_graphs import TextGraphs, TransformerGraphs
+from varedit.cuda_graphs import MAX_RECORDINGS, ModuleGraphs, TextGraphs, TransformerGraphs
 from varedit.pipeline import VAREditPipeline
 
 EDITS: list[dict[str, Any]] = [  # of one size, with instructions of unlike lengths
     {"image": picture(30, 30, seed), "prompt": prompt, "seed": seed}
     for seed, prompt in enumerate(["make it warmer", "slightly darker", "make it a lot warmer", "the picture"] * 2)
 ]
-PASSES = 1 + 1 + 4  # the text, the source, and the scales
+PASSES = 1 + 1 + 1 + 4 + 1  # the picture, the text, the source, the scales, and the picture again
 PROPOSING = dataclasses.replace(
     CONFIG, transformer=dataclasses.replace(CONFIG.transformer, source_residual=True, source_proposal=True)
 )
@@ -69,7 +69,10 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
 
 
 def with_graphs(config: EditorConfig = CONFIG) -> VAREditPipeline:
+    """All graphs of `Editor.compile`, but no compiled blocks."""
     pipeline = toy_pipeline(config)
+    for half in (pipeline.editor.autoencoder.encoder, pipeline.editor.autoencoder.decoder):
+        ModuleGraphs(half)
     TransformerGraphs(pipeline.editor.transformer)
     TextGraphs(pipeline.editor.text_encoder.encoder)
     return pipeline
@@ -141,20 +144,38 @@ def test_an_edit_that_begins_while_another_goes_on_does_not_write_over_it(tapes:
     assert len(tapes) == count, "nothing was recorded anew"
 
 
-def test_without_room_nothing_is_recorded_and_older_kinds_go_first(
+def test_without_room_no_caches_are_recorded_and_older_kinds_go_first(
     tapes: list[Tape], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorded = with_graphs()
-    for seed in range(3):
-        recorded(picture(30, 30, seed), "warmer", seed=seed)
-    assert len(tapes) == PASSES
+    plain, recorded = toy_pipeline(), with_graphs()
+
+    def recorded_by_edits_of(width: int, height: int) -> int:
+        before = len(tapes)
+        for seed in range(3):
+            edit: dict[str, Any] = {"image": picture(width, height, seed), "prompt": "warmer", "seed": seed}
+            assert same(recorded(**edit, output_type="bits"), plain(**edit, output_type="bits"))
+        return len(tapes) - before
+
+    assert recorded_by_edits_of(30, 30) == PASSES
     monkeypatch.setattr(cuda_graphs, "free_bytes", lambda device: 0)
-    plain = toy_pipeline()
-    for seed in range(3):
-        edit: dict[str, Any] = {"image": picture(30, 20, seed), "prompt": "warmer", "seed": seed, "output_type": "bits"}
-        assert same(recorded(**edit), plain(**edit))
-    assert len(tapes) == PASSES
+    assert recorded_by_edits_of(30, 20) == 2, "the pictures' passes alone"
     monkeypatch.setattr(cuda_graphs, "free_bytes", lambda device: 2**40)
-    for seed in range(3):
-        recorded(picture(30, 30, seed), "warmer", seed=seed)
-    assert len(tapes) == PASSES + 5, "the square kind had made room, and was recorded anew; the text never leaves"
+    assert recorded_by_edits_of(30, 30) == 1 + 4, "the kind had made room, and is recorded anew"
+
+
+def test_a_module_is_recorded_for_few_shapes_none_of_them_large(tapes: list[Tape]) -> None:
+    norm = nn.LayerNorm(3)
+    plain = norm.forward
+    ModuleGraphs(norm, largest=3 * 20)
+    with torch.inference_mode():
+        for rows in (*range(1, 25), *range(1, 25), *range(1, 25)):
+            x = torch.randn(rows, 3)
+            assert torch.equal(norm(x), plain(x)), rows
+    assert [len(tape.operations) > 0 for tape in tapes] == [True] * MAX_RECORDINGS
+
+
+def test_pictures_go_through_their_graphs(tapes: list[Tape]) -> None:
+    plain, recorded = toy_pipeline(), with_graphs()
+    for edit in EDITS[:4]:
+        assert recorded(**edit).images[0].tobytes() == plain(**edit).images[0].tobytes()
+    assert len(tapes) == PASSES

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from tests.toys import picture, toy_pipeline
 from tests.training_toys import DATA, Negatives, read_recipe
 from varedit import strips
+from varedit.autoencoder import GroupNorm
 from varedit.pipeline import VAREditPipeline
 from varedit.training.autoencoder import train_autoencoder
 from varedit.training.editor import train_editor
@@ -72,6 +74,26 @@ def test_strips_are_seamless_on_the_layout_of_the_accelerator(folder: Path, monk
         monkeypatch.setattr(strips, "WHOLE_BYTES", 0)
         monkeypatch.setattr(strips, "STRIP_PIXELS", 3 * 28)
         torch.testing.assert_close(editor.decode(features), whole, rtol=0, atol=1e-3)  # TF32 in convolutions
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("precision, near", [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)], ids=str)
+@torch.no_grad()
+def test_group_norm_is_torchs_and_keeps_the_layout(
+    layout: torch.memory_format, precision: torch.dtype, near: float
+) -> None:
+    generator = torch.Generator("cuda").manual_seed(0)
+    norm = GroupNorm(8, 32, eps=1e-6).to("cuda", precision)
+    for parameter in norm.parameters():
+        parameter.normal_(generator=generator)
+    channels = torch.randn(1, 32, 1, 1, device="cuda", generator=generator)
+    x = 3 * torch.randn(1, 32, 40, 24, device="cuda", generator=generator) + 5 * channels
+    x = x.to(precision).contiguous(memory_format=layout)
+    normed = norm(x)
+    assert normed.dtype == precision
+    assert normed.is_contiguous(memory_format=layout)
+    expected = F.group_norm(x.double(), 8, norm.weight.double(), norm.bias.double(), 1e-6)
+    torch.testing.assert_close(normed.double(), expected, rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

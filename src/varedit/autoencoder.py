@@ -165,12 +165,12 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         if x.device.type != "cuda" or len(x) > 1 or torch.is_grad_enabled():
             return super().forward(x)
-        mean, spread = torch.batch_norm_stats(x, self.eps)  # (C,) float32 each: mean, 1 / deviation
-        means, variances = (each.unflatten(0, (self.num_groups, -1)) for each in (mean, spread.pow(-2) - self.eps))
-        middle = means.mean(1, keepdim=True)
-        variance = (variances + (means - middle).square()).mean(1, keepdim=True)
-        middle, spread = (each.expand_as(means).flatten() for each in (middle, torch.rsqrt(variance + self.eps)))
-        return torch.batch_norm_elemt(x, self.weight, self.bias, middle, spread, self.eps)
+        mean, spread = torch.batch_norm_stats(x, self.eps)  # (C,) float32 each; spread is 1 / deviation
+        mean, spread = (each.unflatten(0, (self.num_groups, -1)) for each in (mean, spread))
+        between, middle = torch.var_mean(mean, dim=1, correction=0, keepdim=True)
+        of_group = torch.rsqrt(spread.pow(-2).mean(1, keepdim=True) + between)
+        middle, of_group = (each.expand_as(mean).flatten() for each in (middle, of_group))
+        return torch.batch_norm_elemt(x, self.weight, self.bias, middle, of_group, self.eps)
 
 
 class PixelNorm(nn.Module):

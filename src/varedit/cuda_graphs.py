@@ -1,4 +1,4 @@
-"""A model's passes as CUDA graphs, replayed edit after edit: over the text, over the source, and one for each scale.
+"""A model's passes as CUDA graphs, replayed edit after edit: over text and pictures, the source, and for each scale.
 
 A small scale takes longer to start kernel by kernel, in every layer, than to compute. A graph starts all of its kernels
 at once. It reads and writes the very memory that it was recorded with, so that one set of graphs holds the caches of
@@ -22,7 +22,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from varedit.t5 import T5Encoder
 from varedit.text_features import TextFeatures
@@ -33,6 +33,7 @@ from varedit.transformer.reference import SequenceLayout
 
 TEXT_STEP = 64  # words
 MAX_RECORDINGS = 16  # kinds of batches
+WARM_UPS = 3  # edits of a kind before all of its passes are replayed
 SPARE_MEMORY = 1.5  # free memory that a recording needs, by the size of its caches
 
 Made = TypeVar("Made")
@@ -58,11 +59,6 @@ class RecordedCall(Generic[Made]):
     def is_recorded(self) -> bool:
         """Whether results stand where the next call writes its own."""
         return self._replay is not None
-
-    @property
-    def comes_to_record(self) -> bool:
-        """Whether the next call is the one that is recorded."""
-        return self._has_run and self._replay is None
 
     def __call__(self, function: Callable[..., Made], *inputs: Tensor | None) -> Made:
         """Call with some inputs, each a tensor or, in every call, None. The function itself runs twice at most."""
@@ -109,26 +105,47 @@ class _Recording:
         return cache is not None and (bool(cache.layers) or cache.proposal is not None)
 
 
-class TextGraphs:
-    """Takes the place of a text encoder's `forward`, in place.
+class ModuleGraphs:
+    """Takes the place of a module's `forward`, which takes tensors and gives one, in place: a graph for each shape.
+
+    Args:
+        module: on a CUDA device.
+        largest: rows times columns, the last two sides, of the first input; what is larger takes so long that starting
+            its kernels hardly counts, and runs as it would.
+    """
+
+    def __init__(self, module: nn.Module, largest: float = math.inf) -> None:
+        self._forward = module.forward
+        self._largest = largest
+        self._recorded: dict[tuple[torch.Size, ...], RecordedCall[Tensor]] = {}
+        self._lock = threading.Lock()
+        module.forward = self.forward
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """As the module's own."""
+        shapes = tuple(each.shape for each in inputs)
+        with self._lock:
+            if shapes[0][-2:].numel() > self._largest or len(self._recorded.keys() | {shapes}) > MAX_RECORDINGS:
+                made: Tensor = self._forward(*inputs)
+                return made
+            recorded = self._recorded.setdefault(shapes, RecordedCall())
+            return recorded(self._forward, *inputs).clone()  # the next result is written over it
+
+
+class TextGraphs(ModuleGraphs):
+    """A text encoder's `ModuleGraphs`, for texts that are filled up.
 
     Args:
         encoder: on a CUDA device.
     """
 
     def __init__(self, encoder: T5Encoder) -> None:
-        self._forward = encoder.forward
-        self._recorded: dict[torch.Size, RecordedCall[Tensor]] = {}
-        self._lock = threading.Lock()
-        encoder.forward = self.forward  # type: ignore[method-assign]  # of this encoder alone
+        super().__init__(encoder)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """As `T5Encoder.forward`."""
-        words = ids.shape[1]
-        ids, mask = (F.pad(each, (0, filled_up(words) - words)) for each in (ids, mask))
-        with self._lock:
-            recorded = self._recorded.setdefault(ids.shape, RecordedCall())
-            return recorded(self._forward, ids, mask)[:, :words].clone()  # the next text's are written over it
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """As `T5Encoder.forward`: token numbers and mask, (B, T) each."""
+        words = inputs[0].shape[1]
+        return super().forward(*(F.pad(each, (0, filled_up(words) - words)) for each in inputs))[:, :words]
 
 
 class TransformerGraphs:
@@ -151,7 +168,8 @@ class TransformerGraphs:
         with self._lock:
             longest = filled_up(text.features.shape[1])
             recording = self._recording((id(layout), source.shape, longest), layout)
-            if recording.is_in_use() or (recording.prefill.comes_to_record and not self._has_room(source, layout)):
+            has_room = recording.prefill.is_recorded or self._has_room(source, layout)
+            if recording.is_in_use() or not has_room:
                 return self._prefill(source, text, layout)
             features = F.pad(text.features, (0, 0, 0, longest - text.features.shape[1]))
             context = self.transformer.read_text(TextFeatures(features, text.lengths))
@@ -198,7 +216,7 @@ class TransformerGraphs:
         return recording
 
     def _has_room(self, source: Tensor, layout: SequenceLayout) -> bool:
-        """Whether the caches of one more kind fit beside what there is; older kinds make room."""
+        """Whether the caches of one more batch fit beside what there is; recorded kinds make room."""
         config = self.transformer.config
         weight = self.transformer.get_parameter("blocks.0.attention.project.weight")
         needed = SPARE_MEMORY * 2 * config.depth * len(source) * layout.kept_rows * config.width * weight.itemsize

@@ -18,7 +18,7 @@ from varedit.autoencoder import Autoencoder, one_by_one
 from varedit.change_detector import ChangeDetector
 from varedit.checkpoints import load_config, load_weights, replaced_folder, save_weights
 from varedit.config import EditorConfig
-from varedit.cuda_graphs import TextGraphs, TransformerGraphs
+from varedit.cuda_graphs import ModuleGraphs, TextGraphs, TransformerGraphs
 from varedit.errors import ModelError, UsageError
 from varedit.low_bit import StoredWeights, quantiser
 from varedit.meta import module_without_weights
@@ -31,6 +31,7 @@ from varedit.text_features import TextFeatures
 from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout, sequence_layout
 
+RECORDED_PIXELS = 2**19  # of the largest picture whose encoding and decoding become CUDA graphs
 KEPT_LAYOUTS = 8  # of a model's aspect ratios; for a released one at 1024 pixels each is 15 MB
 
 
@@ -117,6 +118,8 @@ class Editor:
         compile_blocks(self.transformer)
         if self.device.type == "cuda":
             TransformerGraphs(self.transformer)
+            ModuleGraphs(self.autoencoder.encoder, RECORDED_PIXELS)
+            ModuleGraphs(self.autoencoder.decoder, RECORDED_PIXELS / self.autoencoder.config.downscale**2)
             if not isinstance(self.text_encoder, OffloadedTextEncoder):
                 TextGraphs(self.text_encoder.encoder)
 

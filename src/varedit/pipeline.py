@@ -21,6 +21,7 @@ from varedit import __version__
 from varedit.candidates import CandidateChoice, Ranker, rank_by_guidance
 from varedit.config import EditorConfig
 from varedit.content_hash import FolderHash, array_sha256
+from varedit.cuda_graphs import WARM_UPS
 from varedit.edited_codes import EditedCodes
 from varedit.editor import Editor, latent_quantizer
 from varedit.errors import UsageError
@@ -92,8 +93,8 @@ class VAREditPipeline:
             device: "auto", "cpu", "cuda", "cuda:1", "mps" or a torch device.
             weights: "int8" and "fp8" hold the matrices of all blocks in 8 bits; results change a little.
             offload_text: keep the text encoder's weights in memory only while it reads an instruction.
-            compile: run the blocks through torch.compile; the first edit of each aspect ratio then takes minutes, see
-                `warm_up`.
+            compile: run the blocks through torch.compile, on CUDA as CUDA graphs; the first edits of each aspect ratio
+                then take longer, see `warm_up`.
             download: revision, token, cache_dir, local_files_only, force_download, for hub models.
 
         Raises: ModelError, ConfigError, UsageError; MissingExtra where 8 bits need torchao.
@@ -111,13 +112,15 @@ class VAREditPipeline:
     def warm_up(
         self, image: ImageSource | Picture, on_scale: Callable[[int, int], None] = lambda done, total: None
     ) -> None:
-        """Edit an image for nothing, so that later edits of its aspect ratio find their blocks compiled.
+        """Edit an image for nothing, so that later edits of its aspect ratio find all compiled and recorded.
 
         Args:
             on_scale: told (scales done, scales in all).
         """
-        for event in self.stream(image, "warm up", seed=0, output_type="bits"):
-            on_scale(event.index + 1, event.total)
+        edits = WARM_UPS if self.device.type == "cuda" else 1
+        for edit in range(edits):
+            for event in self.stream(image, "warm up", seed=0, output_type="bits"):
+                on_scale(edit * event.total + event.index + 1, edits * event.total)
 
     def save_pretrained(self, folder: str | Path, *, max_shard_size: str = "5GB") -> None:
         """Write a model folder that `from_pretrained` reads. Raises OutputError."""

@@ -24,7 +24,7 @@ from varedit.bench.stages import TimedEdit, peak_bytes, photographs, requests_fo
 from varedit.editor import Editor
 from varedit.scales import Template
 
-WARM_UPS = 3  # at most
+WARM_UPS = 3  # at most; as many as CUDA graphs need
 SETTLED = 0.95  # a warm-up that takes more than this share of the one before is the last
 
 Progress = Callable[[int, int], None]
@@ -40,6 +40,7 @@ class BenchRequest:
         device, dtype: in this place and number format,
         batches: with so many edits at once,
         repeats: so often each.
+        compiles: as `Editor.compile` makes it,
         folder: other code to measure beside it, or None.
         options: what else sets this measurement apart; JSON values that the report repeats.
     """
@@ -50,6 +51,7 @@ class BenchRequest:
     dtype: torch.dtype
     batches: tuple[int, ...] = (1,)
     repeats: int = 3
+    compiles: bool = False
     folder: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -68,6 +70,8 @@ def run_bench(request: BenchRequest, command: str, progress: Progress) -> dict[s
     batches = sorted(request.batches)  # ascending, so that a peak is that of its own batch
     steps = Steps(progress, 2 + len(batches) * (WARM_UPS + request.repeats) * (1 if other is None else 2))
     editor = request.model.load(request.device, request.dtype)
+    if request.compiles:
+        editor.compile()
     steps.done()
     timed = [time_batch(editor, template, request, batch, steps) for batch in batches]
     limits = measure_limits(request.device, request.dtype, device_clock(request.device))
@@ -259,6 +263,7 @@ def circumstances(request: BenchRequest, template: Template, command: str) -> di
         "scales": [list(grid) for grid in template.schedule],
         "instruction": INSTRUCTION,
         "repeats": request.repeats,
+        "compiled": request.compiles,
         "options": dict(request.options),
     }
 

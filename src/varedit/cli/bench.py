@@ -40,6 +40,7 @@ def parsed_batches(ctx: click.Context, param: click.Parameter, value: str) -> tu
 )
 @device_option
 @precision_option
+@click.option("--compile", "compiles", is_flag=True, help="Compile the model first; on CUDA with CUDA graphs.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Processor threads to compute with.")
 @click.option(
     "--repeats", type=click.IntRange(1, 1000), default=3, show_default=True, help="Times each batch is timed."
