@@ -64,7 +64,7 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Tape]:
         return made, written[-1].play
 
     monkeypatch.setattr(cuda_graphs, "record", record)
-    monkeypatch.setattr(cuda_graphs, "free_bytes", lambda device: 2**40)
+    monkeypatch.setattr(cuda_graphs, "memory_of", lambda device: (2**40, 2**40))
     return written
 
 
@@ -157,10 +157,13 @@ def test_without_room_no_caches_are_recorded_and_older_kinds_go_first(
         return len(tapes) - before
 
     assert recorded_by_edits_of(30, 30) == PASSES
-    monkeypatch.setattr(cuda_graphs, "free_bytes", lambda device: 0)
+    monkeypatch.setattr(cuda_graphs, "memory_of", lambda device: (0, 2**40))
     assert recorded_by_edits_of(30, 20) == 2, "the pictures' passes alone"
-    monkeypatch.setattr(cuda_graphs, "free_bytes", lambda device: 2**40)
+    monkeypatch.setattr(cuda_graphs, "memory_of", lambda device: (2**40, 2**40))
     assert recorded_by_edits_of(30, 30) == 1 + 4, "the kind had made room, and is recorded anew"
+    monkeypatch.setattr(cuda_graphs, "memory_of", lambda device: (2**40, 2**10))
+    assert recorded_by_edits_of(20, 30) == PASSES - 1, "one kind may take more than its share; texts are all alike"
+    assert recorded_by_edits_of(30, 30) == 1 + 4, "but not two"
 
 
 def test_a_module_is_recorded_for_few_shapes_none_of_them_large(tapes: list[Tape]) -> None:

@@ -35,6 +35,7 @@ TEXT_STEP = 64  # words
 MAX_RECORDINGS = 16  # kinds of batches
 WARM_UPS = 3  # edits of a kind before all of its passes are replayed
 SPARE_MEMORY = 1.5  # free memory that a recording needs, by the size of its caches
+KEPT_MEMORY = 0.25  # of the device's memory that recorded caches take at most, where there is more than one kind
 
 Made = TypeVar("Made")
 
@@ -87,17 +88,18 @@ def record(function: Callable[[], Made], pool: Any) -> tuple[Made, Callable[[], 
 
 @dataclass
 class _Recording:
-    """The passes of one kind of batch, told by its layout, which must live as long."""
+    """The passes of one kind of batch, told by its layout, which must live as long, and the bytes of its caches."""
 
     layout: SequenceLayout
+    size: int
     prefill: RecordedCall[EditCache]
     steps: list[RecordedCall[Tensor]]
     user: Callable[[], EditCache | None] = field(default=lambda: None)  # whose caches they hold
 
     @classmethod
-    def of(cls, layout: SequenceLayout) -> _Recording:
+    def of(cls, layout: SequenceLayout, size: int) -> _Recording:
         pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
-        return cls(layout, RecordedCall(pool), [RecordedCall(pool) for _ in layout.schedule])
+        return cls(layout, size, RecordedCall(pool), [RecordedCall(pool) for _ in layout.schedule])
 
     def is_in_use(self) -> bool:
         """Whether its user still reads what the next one would write over: until its layers are dropped, or it is."""
@@ -167,8 +169,8 @@ class TransformerGraphs:
         """As `VAREditTransformer.prefill`."""
         with self._lock:
             longest = filled_up(text.features.shape[1])
-            recording = self._recording((id(layout), source.shape, longest), layout)
-            has_room = recording.prefill.is_recorded or self._has_room(source, layout)
+            recording = self._recording((id(layout), source.shape, longest), len(source), layout)
+            has_room = recording.prefill.is_recorded or self._has_room(recording.size, source.device)
             if recording.is_in_use() or not has_room:
                 return self._prefill(source, text, layout)
             features = F.pad(text.features, (0, 0, 0, longest - text.features.shape[1]))
@@ -208,21 +210,28 @@ class TransformerGraphs:
         with self._lock:
             return next((each for each in self._recordings.values() if each.user() is cache), None)
 
-    def _recording(self, kind: tuple[object, ...], layout: SequenceLayout) -> _Recording:
-        recording = self._recordings.pop(kind, None) or _Recording.of(layout)
+    def _recording(self, kind: tuple[object, ...], branches: int, layout: SequenceLayout) -> _Recording:
+        recording = self._recordings.pop(kind, None)
+        if recording is None:
+            config = self.transformer.config
+            weight = self.transformer.get_parameter("blocks.0.attention.project.weight")
+            size = 2 * config.depth * branches * layout.kept_rows * config.width * weight.itemsize
+            recording = _Recording.of(layout, size)
         if len(self._recordings) == MAX_RECORDINGS:
             self._forget_one()
         self._recordings[kind] = recording
         return recording
 
-    def _has_room(self, source: Tensor, layout: SequenceLayout) -> bool:
-        """Whether the caches of one more batch fit beside what there is; recorded kinds make room."""
-        config = self.transformer.config
-        weight = self.transformer.get_parameter("blocks.0.attention.project.weight")
-        needed = SPARE_MEMORY * 2 * config.depth * len(source) * layout.kept_rows * config.width * weight.itemsize
-        while (free := free_bytes(source.device)) < needed and len(self._recordings) > 1:
+    def _has_room(self, size: int, device: torch.device) -> bool:
+        """Whether caches of so many bytes fit beside what there is; recorded kinds that are older make room."""
+        free, total = memory_of(device)
+        while len(self._recordings) > 1 and (free < SPARE_MEMORY * size or self._kept() > KEPT_MEMORY * total):
             self._forget_one()
-        return free >= needed
+            free, total = memory_of(device)
+        return free >= SPARE_MEMORY * size
+
+    def _kept(self) -> int:
+        return sum(recording.size for recording in self._recordings.values())
 
     def _forget_one(self) -> None:
         """Drop the kind that was not used for the longest time; edits that hold its caches end unrecorded."""
@@ -234,9 +243,9 @@ def filled_up(words: int) -> int:
     return TEXT_STEP * math.ceil(words / TEXT_STEP)
 
 
-def free_bytes(device: torch.device) -> int:
-    """What could still be allocated on a CUDA device; nothing on others."""
+def memory_of(device: torch.device) -> tuple[int, int]:
+    """Bytes that could still be allocated on a CUDA device, and all of its memory; nothing on others."""
     if device.type != "cuda":
-        return 0
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused
+        return 0, 0
+    free, total = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), total
