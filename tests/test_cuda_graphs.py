@@ -18,12 +18,14 @@ from varedit import cuda_graphs
 from varedit.config import EditorConfig
 from varedit.cuda_graphs import MAX_RECORDINGS, ModuleGraphs, TextGraphs, TransformerGraphs
 from varedit.pipeline import VAREditPipeline
+from varedit.reuse import ReuseSettings
 
 EDITS: list[dict[str, Any]] = [  # of one size, with instructions of unlike lengths
     {"image": picture(30, 30, seed), "prompt": prompt, "seed": seed}
     for seed, prompt in enumerate(["make it warmer", "slightly darker", "make it a lot warmer", "the picture"] * 2)
 ]
 PASSES = 1 + 1 + 1 + 4 + 1  # the picture, the text, the source, the scales, and the picture again
+CORNER = np.pad(np.full((12, 8), 255, np.uint8), ((0, 18), (0, 22)))
 PROPOSING = dataclasses.replace(
     CONFIG, transformer=dataclasses.replace(CONFIG.transformer, source_residual=True, source_proposal=True)
 )
@@ -107,22 +109,26 @@ def test_batches_and_aspect_ratios_are_recorded_on_their_own(tapes: list[Tape]) 
 
 
 @pytest.mark.parametrize(
-    "options",
+    "options, recorded_scales",
     [
-        {"reuse": True},
-        {"reuse": True, "mask": np.pad(np.full((12, 12), 255, np.uint8), ((0, 18), (0, 18)))},
-        {"guidance_scale": [2.0, 2.0, 1.0, 1.0]},
-        {"candidates": 3},
+        ({"reuse": ReuseSettings(tolerance=0.9)}, 4),
+        ({"reuse": ReuseSettings(first_scale=2), "mask": CORNER}, 4),
+        ({"reuse": True, "mask": CORNER, "guidance_scale": [2.0, 2.0, 2.0, 1.0]}, 4),
+        ({"guidance_scale": [2.0, 2.0, 1.0, 1.0]}, 4),
+        ({"candidates": 3}, None),
+        ({"image": [picture(30, 30, 8), picture(30, 30, 9)], "mask": [CORNER, 255 - CORNER], "reuse": True}, None),
     ],
-    ids=["reuse", "mask", "late scales without guidance", "candidates"],
+    ids=["reuse", "mask", "both", "late scales without guidance", "candidates", "reuse in a batch"],
 )
-def test_what_is_not_recorded_goes_on_from_recorded_caches(tapes: list[Tape], options: dict[str, Any]) -> None:
+def test_options_go_on_from_recorded_caches(
+    tapes: list[Tape], options: dict[str, Any], recorded_scales: int | None
+) -> None:
     recorded = with_graphs()
-    for number, edit in enumerate(EDITS[:5]):
+    for number, edit in enumerate(EDITS):
         given = edit | options | {"output_type": "bits"}
-        unrecorded = with_graphs()  # it fills texts up, too, by which candidates near to one another may change places
+        unrecorded = with_graphs()  # it fills up texts and tokens, too
         assert same(recorded(**given), unrecorded(**given)), number
-    assert tapes
+    assert recorded_scales is None or len(tapes) == PASSES - 4 + recorded_scales
 
 
 def test_an_edit_that_begins_while_another_goes_on_does_not_write_over_it(tapes: list[Tape]) -> None:

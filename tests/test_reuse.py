@@ -173,6 +173,57 @@ def test_a_batch_of_unlike_extents_gives_what_each_gives_alone():
             assert_close(one.features[0], all_three.features[item])
 
 
+@pytest.mark.parametrize(
+    "allowed, computed, filled",  # of 2 x 2, 3 x 3 and 5 x 5 tokens
+    [
+        ([], [0, 0, 0], [0, 0, 0]),
+        ([0], [1, 1, 1], [1, 1, 2]),  # a sixteenth
+        (range(5), [2, 3, 5], [2, 5, 13]),  # half
+        (range(6), [2, 4, 6], [2, 5, 13]),
+        (range(25), [4, 9, 25], [4, 9, 25]),
+    ],
+)
+def test_late_scales_are_filled_up_to_one_share_of_their_tokens(allowed, computed, filled):
+    editor = tiny_editor(tiny_config(), SQUARE)
+    source, settings = editor.features(1, seed=7), dataclasses.replace(EXACT, first_scale=1)
+    mask = torch.zeros(1, 5, 5, dtype=torch.bool)
+    mask.view(-1)[list(allowed)] = True
+    changed = sums_of(editor, source)[-1] + 9
+
+    def sizes(*, fills_up: bool) -> list[int]:
+        found = find_reuse(settings, SQUARE, editor.quantizer, source, changed, mask, fills_up=fills_up)
+        counts = []
+        for scale, places in found.places.items():
+            if places is None:
+                counts.append(editor.lengths[scale])
+                continue
+            drawn = places.index if places.is_padding is None else places.index[~places.is_padding]
+            assert drawn.numel() == computed[scale - 1], "the rest is computed for nothing"
+            assert len(places.index.unique()) == places.index.shape[1]
+            counts.append(places.index.shape[1])
+        return counts
+
+    assert sizes(fills_up=False) == computed
+    assert sizes(fills_up=True) == filled
+
+
+def test_what_fills_up_changes_nothing_where_it_is():
+    editor = tiny_editor(tiny_config(), SQUARE)
+    source = editor.features(1, seed=7)
+    sums = sums_of(editor, source)
+    runs = []
+    for few in (False, True):
+        editor.model.prefers_few_lengths = few
+        generation = begun(editor, source, [SHARP], reuse=EXACT)
+        states = with_local_edit(generation, sums, (0, 0))
+        assert generation.reuse is not None
+        still = ~generation.reuse.is_active
+        assert_close(states[-1].features[:, :, still[0]], sums[-1][:, :, still[0]], rtol=0, atol=0)
+        assert generation.cache.seen is None
+        runs.append(generation.cache.filled)
+    assert runs[1] > runs[0], "more was computed, and is there to be seen"
+
+
 def test_the_tolerance_is_a_share_of_flipped_bits():
     editor = tiny_editor(tiny_config(), SQUARE)
     source = editor.features(1, seed=6)

@@ -3,10 +3,11 @@
 A small scale takes longer to start kernel by kernel, in every layer, than to compute. A graph starts all of its kernels
 at once. It reads and writes the very memory that it was recorded with, so that one set of graphs holds the caches of
 one batch of edits at a time; a batch that begins while another is under way runs as it would without graphs. So do
-steps whose tokens or caches are not those of the recording: late scales under reuse or without guidance, candidates.
+candidates, which have caches of their own, and late scales of unlike edits under reuse, where a mask hides what is not
+there.
 
 Texts are filled up to a multiple of `TEXT_STEP` words, which a mask hides, so that a graph serves instructions of other
-lengths, too.
+lengths, too. Under reuse an edit's late scales compute one of few numbers of tokens for the same reason.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import dataclasses
 import math
 import threading
 import weakref
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +35,7 @@ from varedit.transformer.reference import SequenceLayout
 
 TEXT_STEP = 64  # words
 MAX_RECORDINGS = 16  # kinds of batches
+MAX_STEPS = 16  # kinds of steps of each, by the number of its scales
 WARM_UPS = 3  # edits of a kind before all of its passes are replayed
 SPARE_MEMORY = 1.5  # free memory that a recording needs, by the size of its caches
 KEPT_MEMORY = 0.25  # of the device's memory that recorded caches take at most, where there is more than one kind
@@ -93,13 +96,17 @@ class _Recording:
     layout: SequenceLayout
     size: int
     prefill: RecordedCall[EditCache]
-    steps: list[RecordedCall[Tensor]]
+    steps: defaultdict[tuple[int, ...], RecordedCall[Tensor]]  # by scale, rows before it, and shape of its tokens
     user: Callable[[], EditCache | None] = field(default=lambda: None)  # whose caches they hold
 
     @classmethod
     def of(cls, layout: SequenceLayout, size: int) -> _Recording:
         pool = torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None
-        return cls(layout, size, RecordedCall(pool), [RecordedCall(pool) for _ in layout.schedule])
+        return cls(layout, size, RecordedCall(pool), defaultdict(lambda: RecordedCall(pool)))
+
+    def takes(self, kind: tuple[int, ...]) -> bool:
+        """Whether a kind of step is recorded, or may be."""
+        return kind in self.steps or len(self.steps) < MAX_STEPS * len(self.layout.schedule)
 
     def is_in_use(self) -> bool:
         """Whether its user still reads what the next one would write over: until its layers are dropped, or it is."""
@@ -164,6 +171,7 @@ class TransformerGraphs:
         self._lock = threading.Lock()
         transformer.prefill = self.prefill  # type: ignore[method-assign]  # of this transformer alone
         transformer.step = self.step  # type: ignore[method-assign]
+        transformer.prefers_few_lengths = True
 
     def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
         """As `VAREditTransformer.prefill`."""
@@ -193,18 +201,19 @@ class TransformerGraphs:
         self, inputs: Tensor | None, cache: EditCache, residuals: Tensor | None = None, places: Tensor | None = None
     ) -> Tensor:
         """As `VAREditTransformer.step`."""
-        scale, layout = cache.next_scale, cache.layout
-        recording = self._user_of(cache)
-        is_whole = places is None and cache.seen is None and cache.filled == layout.target_starts[scale]
-        if recording is None or not is_whole:
+        scale, recording = cache.next_scale, self._user_of(cache)
+        kind = (scale, cache.filled, len(cache.pooled), -1 if places is None else places.shape[1])
+        if recording is None or cache.seen is not None or not recording.takes(kind):
             return self._step(inputs, cache, residuals, places)
-        logits = recording.steps[scale](partial(self._stepped, cache), inputs, residuals)
+        logits = recording.steps[kind](partial(self._stepped, cache), inputs, residuals, places)
         if cache.next_scale == scale:  # nothing but kernels was replayed
             cache.advance(logits.shape[1])
         return logits.clone()  # the next edit's are written over it
 
-    def _stepped(self, cache: EditCache, inputs: Tensor | None, residuals: Tensor | None) -> Tensor:
-        return self._step(inputs, cache, residuals)
+    def _stepped(
+        self, cache: EditCache, inputs: Tensor | None, residuals: Tensor | None, places: Tensor | None
+    ) -> Tensor:
+        return self._step(inputs, cache, residuals, places)
 
     def _user_of(self, cache: EditCache) -> _Recording | None:
         with self._lock:

@@ -128,7 +128,14 @@ class Generation(Iterator[GeneratedScale]):
             self._leave_guidance()
         if self.reuse_settings is not None and scale == self.reuse_settings.begins(schedule):
             self.reuse = find_reuse(
-                self.reuse_settings, schedule, self.quantizer, self.source, features, self.allowed, self.proposal
+                self.reuse_settings,
+                schedule,
+                self.quantizer,
+                self.source,
+                features,
+                self.allowed,
+                self.proposal,
+                fills_up=self.transformer.prefers_few_lengths and len(self.source) == 1,
             )
         merge, grid = _merge(self.quantizer, self.layout), schedule.grids[scale]
         bits = tokens_to_latents(self._tokens(features, scale).float(), grid, merge) > 0.5
@@ -193,7 +200,7 @@ class Generation(Iterator[GeneratedScale]):
             self.cache.advance(0)
             return unchanged
         both = places.repeated(self.branches)
-        if both.is_padding is not None:
+        if both.is_padding is not None and len(self.source) > 1:  # no edit is to depend on those beside it
             self.cache.hide(both.is_padding)
         uniforms = places.pick(self.uniforms[scale])
         drawn = self._drawn(places.pick(inputs), places.pick(residuals), uniforms, scale, both.index)
@@ -222,7 +229,7 @@ class Generation(Iterator[GeneratedScale]):
 
     def _leave_guidance(self) -> None:
         """Go on with the conditional branch alone: with a strength of 1 the other has no say."""
-        self.cache = self.cache.taken(torch.arange(len(self.source), device=self.source.device))
+        self.cache.keep(len(self.source))
         self.branches = 1
 
 

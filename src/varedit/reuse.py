@@ -10,6 +10,7 @@ not see it, and a change that would only begin at a late scale is missed. Knows 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from torch import Tensor
 from varedit.errors import ConfigError, UsageError
 from varedit.quantizer import MultiScaleQuantizer
 from varedit.scales import Grid, ScaleSchedule
+
+SHARES = (0, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of a scale's tokens that are computed, where they are to be few numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +130,8 @@ def find_reuse(
     features: Tensor,
     allowed: Tensor | None,
     proposal: Tensor | None = None,
+    *,
+    fills_up: bool = False,
 ) -> Reuse:
     """Find where the target equals the source: by its sum before the first late scale, or by the source's proposal.
 
@@ -137,6 +142,8 @@ def find_reuse(
         features: (B, d, H, W) the target's sum before the first late scale.
         allowed: (B, h_K, w_K) bool on the final token grid, where a mask lets the picture change; None is everywhere.
         proposal: (B, d, H, W) how far the source proposes that the target lies; None compares the sums.
+        fills_up: compute one of few shares of the tokens, the same of all late scales, the rest of it at places that
+            reuse the source all the same.
     """
     begins = settings.begins(schedule)
     sums = quantizer.encode(source).running
@@ -151,16 +158,25 @@ def find_reuse(
     late = range(begins, len(schedule))
     on_scales = [_resized(is_active, schedule.grids[scale]).flatten(1) for scale in late]
     counts = torch.stack([active.sum(dim=1) for active in on_scales]).tolist()
-    places = {scale: _places(*pair) for scale, pair in zip(late, zip(on_scales, counts, strict=True), strict=True)}
+    sizes = [max(of_scale) for of_scale in counts]
+    if fills_up:
+        sizes = _filled_up(sizes, [active.shape[1] for active in on_scales])
+    places = {scale: _places(*each) for scale, *each in zip(late, on_scales, counts, sizes, strict=True)}
     return Reuse(is_active, places, sums[-1])
 
 
-def _places(active: Tensor, counts: list[int]) -> ScalePlaces | None:
-    """The active tokens (B, L_k) of a scale, ``counts`` of each item."""
+def _filled_up(sizes: list[int], lengths: list[int]) -> list[int]:
+    """The least of `SHARES` of the scales' lengths that holds so many tokens of each."""
+    rounded = ([math.ceil(share * length) for length in lengths] for share in SHARES)
+    return next(each for each in rounded if all(held >= size for held, size in zip(each, sizes, strict=True)))
+
+
+def _places(active: Tensor, counts: list[int], size: int) -> ScalePlaces | None:
+    """The active tokens (B, L_k) of a scale, ``counts`` of each item, and others up to ``size``."""
     if min(counts) == active.shape[1]:
         return None
-    index = active.byte().argsort(dim=1, descending=True, stable=True)[:, : max(counts)]
-    return ScalePlaces(index, None if min(counts) == max(counts) else ~active.gather(1, index))
+    index = active.byte().argsort(dim=1, descending=True, stable=True)[:, :size]
+    return ScalePlaces(index, None if min(counts) == size else ~active.gather(1, index))
 
 
 def _resized(is_active: Tensor, grid: Grid | torch.Size) -> Tensor:

@@ -28,6 +28,8 @@ CUDNN_FIRST = [
     SDPBackend.MATH,
 ]
 
+# Some items of a batch: by index, as copies, or as a slice, as views.
+Items = Tensor | slice
 # (queries, keys, values), each (B, N, L, E) -> attended values (B, N, L, E)
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
-from varedit.transformer.attention import Attend, AttentionConstants, SelfAttention
+from varedit.transformer.attention import Attend, AttentionConstants, Items, SelfAttention
 from varedit.transformer.cross_attention import CrossAttention, FoldedText, TextKeysValues
 from varedit.transformer.rope import Rotary
 
@@ -43,8 +43,8 @@ class Modulation:
     attention_shift: Tensor
     feed_forward_shift: Tensor
 
-    def taken(self, items: Tensor) -> Modulation:
-        """That of some items of the batch, by index."""
+    def taken(self, items: Items) -> Modulation:
+        """That of some items of the batch."""
         return Modulation(*(getattr(self, field.name)[items] for field in fields(self)))
 
 
@@ -56,8 +56,8 @@ class BlockContext:
     text: TextKeysValues | FoldedText
     constants: AttentionConstants
 
-    def taken(self, items: Tensor) -> BlockContext:
-        """That of some items of the batch, by index."""
+    def taken(self, items: Items) -> BlockContext:
+        """That of some items of the batch."""
         return BlockContext(self.modulation.taken(items), self.text.taken(items), self.constants)
 
 

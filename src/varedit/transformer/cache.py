@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from varedit.transformer.attention import attend_all
+from varedit.transformer.attention import Items, attend_all
 from varedit.transformer.block import BlockContext
 from varedit.transformer.copy_path import Proposed
 from varedit.transformer.reference import SequenceLayout
@@ -60,6 +60,17 @@ class LayerCache:
             keys, values = self.keys[:, :, first:end], self.values[:, :, first:end]
         mask = None if cache.seen is None else cache.seen[..., first:end]
         return attend_all(q, keys, values, mask)
+
+    def first(self, count: int) -> LayerCache:
+        """The first items of the batch: views, nothing is copied."""
+        part = slice(count)
+        return LayerCache(
+            keys=self.keys[part],
+            values=self.values[part],
+            context=self.context.taken(part),
+            source_keys=_taken(self.source_keys, part),
+            source_values=_taken(self.source_values, part),
+        )
 
     def taken(self, items: Tensor, used: int, capacity: int) -> LayerCache:
         """Some items of the batch, by index, with the rows in use, in a cache of its own of ``capacity`` rows."""
@@ -119,6 +130,14 @@ class EditCache:
             seen=_taken(self.seen, items),
         )
 
+    def keep(self, count: int) -> None:
+        """Go on with the first items of the batch alone."""
+        part = slice(count)
+        self.layers = [layer.first(count) for layer in self.layers]
+        self.pooled, self.head_modulation = self.pooled[part], self.head_modulation[part]
+        self.proposal = None if self.proposal is None else self.proposal.taken(part)
+        self.seen = _taken(self.seen, part)
+
     def advance(self, count: int) -> None:
         """Note that the scale in hand has filled ``count`` rows."""
         self.next_scale += 1
@@ -139,7 +158,7 @@ def _rows_taken(buffer: Tensor, items: Tensor, used: int, capacity: int) -> Tens
     return rows
 
 
-def _taken(tensor: Tensor | None, items: Tensor) -> Tensor | None:
+def _taken(tensor: Tensor | None, items: Items) -> Tensor | None:
     return None if tensor is None else tensor[items]
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
-from varedit.transformer.attention import TextPool
+from varedit.transformer.attention import Items, TextPool
 from varedit.transformer.block import TextContext
 from varedit.transformer.fill_network import FillNetwork, smoothly_filled
 from varedit.transformer.places import place_waves
@@ -59,8 +59,8 @@ class Layers(NamedTuple):
         """What the words alone tell."""
         return Plan(*self[2:])
 
-    def taken(self, items: Tensor) -> Layers:
-        """Some items of the batch, by index."""
+    def taken(self, items: Items) -> Layers:
+        """Some items of the batch."""
         return Layers(*(each[items] for each in self))
 
 

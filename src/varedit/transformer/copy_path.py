@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from varedit.config import TransformerConfig
 from varedit.scales import Grid
+from varedit.transformer.attention import Items
 from varedit.transformer.block import TextContext, modulated_norm
 from varedit.transformer.collage import Collage, Layers, composed
 from varedit.transformer.pixel_network import SQUARE, PixelNetwork
@@ -81,8 +82,8 @@ class Proposed(NamedTuple):
     difference: Tensor
     layers: Layers
 
-    def taken(self, items: Tensor) -> Proposed:
-        """Some items of the batch, by index."""
+    def taken(self, items: Items) -> Proposed:
+        """Some items of the batch."""
         return Proposed(self.difference[items], self.layers.taken(items))
 
 

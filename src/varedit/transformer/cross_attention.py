@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from varedit.transformer.attention import as_addend, attend_all, merge_heads, split_heads, split_keys_values
+from varedit.transformer.attention import Items, as_addend, attend_all, merge_heads, split_heads, split_keys_values
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class TextKeysValues:
     values: Tensor
     mask: Tensor | None
 
-    def taken(self, items: Tensor) -> TextKeysValues:
-        """That of some items of the batch, by index."""
+    def taken(self, items: Items) -> TextKeysValues:
+        """That of some items of the batch."""
         return TextKeysValues(self.keys[items], self.values[items], None if self.mask is None else self.mask[items])
 
 
@@ -51,8 +51,8 @@ class FoldedText:
     bias: Tensor
     values: Tensor
 
-    def taken(self, items: Tensor) -> FoldedText:
-        """That of some items of the batch, by index."""
+    def taken(self, items: Items) -> FoldedText:
+        """That of some items of the batch."""
         return FoldedText(self.text.taken(items), self.keys[items], self.bias[items], self.values[items])
 
 

@@ -25,11 +25,17 @@ from varedit.transformer.reference import SequenceLayout
 
 
 class VAREditTransformer(nn.Module):
-    """Predicts the two logits of every bit of every token of the edited image."""
+    """Predicts the two logits of every bit of every token of the edited image.
+
+    Attributes:
+        prefers_few_lengths: whether calls had better have few different numbers of tokens, each of which is recorded
+            (`varedit.cuda_graphs`).
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.prefers_few_lengths = False
         width = config.width
         self.null_text = nn.Parameter(torch.zeros(config.max_text_length, config.text_channels))
         self.text_norm = nn.RMSNorm(config.text_channels, eps=config.norm_eps)
