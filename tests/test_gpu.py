@@ -5,15 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from tests.toys import picture, toy_pipeline
 from tests.training_toys import DATA, Negatives, read_recipe
 from varedit import strips
 from varedit.autoencoder import GroupNorm
 from varedit.pipeline import VAREditPipeline
+from varedit.restore import restore
 from varedit.training.autoencoder import train_autoencoder
 from varedit.training.editor import train_editor
 
@@ -94,6 +97,32 @@ def test_group_norm_is_torchs_and_keeps_the_layout(
     assert normed.is_contiguous(memory_format=layout)
     expected = F.group_norm(x.double(), 8, norm.weight.double(), norm.bias.double(), 1e-6)
     torch.testing.assert_close(normed.double(), expected, rtol=near, atol=near)
+
+
+@pytest.mark.parametrize("edited", ["tone", "place"])
+def test_an_edit_is_explained_alike_on_both(edited: str) -> None:
+    photograph = np.asarray(picture(150, 100))
+    before = torch.from_numpy(photograph).permute(2, 0, 1).float() / 127.5 - 1
+    before = F.interpolate(before[None], (64, 64), mode="area")[0]
+    after = (
+        (0.8 * before + torch.tensor([0.2, 0.05, -0.1])[:, None, None]).clip(-1, 1)
+        if edited == "tone"
+        else before.clone()
+    )
+    after[:, 20:34, 22:40] = torch.tensor([0.9, -0.5, -0.5])[:, None, None]
+
+    def upsample(maps: NDArray[np.float32], rows: slice = slice(None)) -> NDArray[np.float32]:
+        whole: NDArray[np.float32] = F.interpolate(torch.from_numpy(maps)[None], (100, 150), mode="bilinear")[0].numpy()
+        return whole[:, rows]
+
+    on_cpu, on_cuda = (
+        restore(photograph, before.numpy(), after.numpy(), upsample=upsample, device=device)
+        for device in ("cpu", "cuda")
+    )
+    assert on_cpu.change.any()
+    for one, other in ((on_cpu.rgb, on_cuda.rgb), (on_cpu.change, on_cuda.change)):
+        difference = np.abs(one.astype(int) - other)
+        assert difference.max() <= 2 and (difference > 0).mean() < 0.01
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

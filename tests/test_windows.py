@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from varedit.fit import fit_picture
 from varedit.source_size import to_source_size
-from varedit.windows import box_mean, dilated
+from varedit.windows import box_mean, dilated, quantile
 
 
 def random_planes(*shape: int) -> NDArray[np.float32]:
@@ -20,7 +21,7 @@ def random_planes(*shape: int) -> NDArray[np.float32]:
 @pytest.mark.parametrize("shape", [(9, 6), (2, 5, 11), (2, 3, 7, 7)])
 def test_each_window_is_cut_off_at_the_borders(shape, radius):
     planes = random_planes(*shape)
-    means, largest = box_mean(planes, radius), dilated(planes, radius)
+    means, largest = (change(torch.from_numpy(planes), radius).numpy() for change in (box_mean, dilated))
     assert means.dtype == largest.dtype == np.float32
     for row, column in np.ndindex(*shape[-2:]):
         window = planes[..., max(row - radius, 0) : row + radius + 1, max(column - radius, 0) : column + radius + 1]
@@ -30,11 +31,18 @@ def test_each_window_is_cut_off_at_the_borders(shape, radius):
 
 def test_nothing_and_all_have_exact_means():
     """What is exactly nothing is the photograph's own pixel, bit for bit."""
-    spot = np.zeros((33, 40), np.float32)
+    spot = torch.zeros(33, 40)
     spot[5, 7] = 0.3
     means = box_mean(spot, 2)
-    assert np.count_nonzero(means) == 25 and not means[8:].any() and not means[:, 10:].any()
-    assert (box_mean(np.ones_like(spot), 11) == 1).all()
+    assert means.count_nonzero() == 25 and not means[8:].any() and not means[:, 10:].any()
+    assert (box_mean(torch.ones_like(spot), 11) == 1).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.995, 1.0])
+def test_a_quantile_lies_between_the_nearest_values(count, share):
+    values = random_planes(count)
+    assert quantile(torch.from_numpy(values), share) == pytest.approx(float(np.quantile(values, share)), abs=1e-6)
 
 
 @pytest.mark.parametrize("size", [(90, 61), (20, 13), (48, 30), (16, 100)])  # larger, smaller, equal, padded

@@ -10,14 +10,12 @@ nothing of where in a picture a table holds.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
+from torch import Tensor
 
-from varedit.windows import Array, smooth_step
+from varedit.windows import quantile, smooth_step
 
 # Nodes an axis, coarse to fine: a level corrects what the coarser ones leave, and has the say where colours are many.
 LEVELS = (5, 9, 17, 33)
@@ -37,25 +35,25 @@ class ColourTable:
             spaced from -1 to 1.
     """
 
-    nodes: Array
+    nodes: Tensor
 
     @classmethod
-    def of(cls, colour_map: Array) -> ColourTable:
+    def of(cls, colour_map: Tensor) -> ColourTable:
         """The table of an affine map (3, 4)."""
         return cls(_map_nodes(colour_map, 2))
 
-    def change_of(self, colours: Array) -> Array:
+    def change_of(self, colours: Tensor) -> Tensor:
         """The change of each of the colours (3, h, w), of the same shape."""
-        table = torch.from_numpy(self.nodes)[None]
-        places, change = torch.from_numpy(colours).reshape(3, -1), torch.empty(3, colours[0].size)
+        table, places = self.nodes[None], colours.reshape(3, -1)
+        change = torch.empty_like(places)
         for some, read in zip(places.split(PIXELS_AT_ONCE, 1), change.split(PIXELS_AT_ONCE, 1), strict=True):
             where = some.T.contiguous()[None, None, None]
             read[:] = F.grid_sample(table, where, padding_mode="border", align_corners=True)[0, :, 0, 0]
-        return cast(Array, change.reshape(colours.shape).numpy())
+        return change.reshape(colours.shape)
 
 
 def fitted_table(
-    colours: Array, rest: Array, colour_map: Array, *, noise: float, weight: Array | None = None
+    colours: Tensor, rest: Tensor, colour_map: Tensor, *, noise: float, weight: Tensor | None = None
 ) -> ColourTable:
     """The table that explains, by the colours (3, h, w), the rest (3, h, w) that an affine map (3, 4) of them leaves.
 
@@ -66,81 +64,81 @@ def fitted_table(
         noise: variance of the rest that is no edit.
         weight: (h, w), how much each pixel has to say; None: all alike.
     """
-    departure = _departure(colours, rest, np.ones_like(rest[0]) if weight is None else weight)
-    strongest = float(np.quantile(np.sqrt((rest**2).mean(axis=0)), 0.99))
+    departure = _departure(colours, rest, torch.ones_like(rest[0]) if weight is None else weight)
+    strongest = quantile(rest.square().mean(dim=0).sqrt(), 0.99)
     smallest = max(SMALLEST_CHANGE + NOISE_SHARE * noise**0.5, PEAK_SHARE * strongest)
     departs = _beyond(departure, smallest)
-    nodes = _map_nodes(colour_map, LEVELS[-1]) + departure * departs
+    nodes = _map_nodes(colour_map.to(rest), LEVELS[-1]) + departure * departs
     return ColourTable(nodes * (1 - departs * (1 - _beyond(nodes, smallest))))
 
 
-def unseen_change(colours: Array, rest: Array, colour_map: Array, *, noise: float) -> Array:
+def unseen_change(colours: Tensor, rest: Tensor, colour_map: Tensor, *, noise: float) -> Tensor:
     """What tables say of the rest (3, h, w) that a map leaves, at pixels that they were not fitted to.
 
     The picture is divided like a chessboard of 8 x 8 squares; each colour of the board is told by the other, so that a
     table which merely repeats the noise explains nothing.
     """
     height, width = rest.shape[1:]
-    rows, columns = np.arange(height) * 8 // height, np.arange(width) * 8 // width
+    rows, columns = (torch.arange(n, device=rest.device) * 8 // n for n in (height, width))
     is_black = (rows[:, None] + columns) % 2 == 0
     white, black = (
-        fitted_table(colours, rest, colour_map, noise=noise, weight=half.astype(np.float32)).change_of(colours)
+        fitted_table(colours, rest, colour_map, noise=noise, weight=half.to(rest.dtype)).change_of(colours)
         for half in (~is_black, is_black)
     )
-    told: Array = np.where(is_black, white, black) - _mapped_step(colour_map, colours)
-    return told
+    return torch.where(is_black, white, black) - _mapped_step(colour_map.to(rest), colours)
 
 
-def _departure(colours: Array, rest: Array, weight: Array) -> Array:
+def _departure(colours: Tensor, rest: Tensor, weight: Tensor) -> Tensor:
     """Coarse to fine: each level corrects what the coarser ones leave, by as much as it has evidence for."""
     step = -(-max(colours.shape[1:]) // MOST_SAMPLES_A_SIDE)
     samples, wanted = (x[:, ::step, ::step].reshape(3, -1) for x in (colours, rest))
     trust = weight[::step, ::step].reshape(1, -1)
-    nodes = np.zeros((3, 2, 2, 2), np.float32)
+    nodes = rest.new_zeros(3, 2, 2, 2)
     for size in LEVELS:
         missing = wanted - ColourTable(nodes).change_of(samples[:, None])[:, 0]
-        sums = _splatted(samples, np.concatenate([missing * trust, trust]), size)
-        nodes = _refined(nodes, size) + sums[:3] / (sums[3] + np.float32(LEAST_EVIDENCE))
+        sums = _splatted(samples, torch.cat((missing * trust, trust)), size)
+        nodes = _refined(nodes, size) + sums[:3] / (sums[3] + LEAST_EVIDENCE)
     return nodes
 
 
-def _beyond(nodes: Array, smallest: float) -> Array:
+def _beyond(nodes: Tensor, smallest: float) -> Tensor:
     """0 where a change is none, 1 where it surely is one."""
-    return smooth_step(np.sqrt((nodes**2).mean(axis=0)), smallest, 2 * smallest)
+    return smooth_step(nodes.square().mean(dim=0).sqrt(), smallest, 2 * smallest)
 
 
-def _mapped_step(colour_map: Array, colours: Array) -> Array:
+def _mapped_step(colour_map: Tensor, colours: Tensor) -> Tensor:
     """What an affine map adds to colours (3, ...), not clipped."""
     offsets = colour_map[:, 3].reshape(3, *[1] * (colours.ndim - 1))
-    step: Array = np.tensordot(colour_map[:, :3], colours, 1) + offsets - colours
+    step: Tensor = torch.tensordot(colour_map[:, :3], colours, 1) + offsets - colours
     return step
 
 
-def _map_nodes(colour_map: Array, size: int) -> Array:
+def _map_nodes(colour_map: Tensor, size: int) -> Tensor:
     """A map as a table: trilinear interpolation of an affine function is that function."""
-    axis = np.linspace(-1, 1, size, dtype=np.float32)
-    blue, green, red = np.meshgrid(axis, axis, axis, indexing="ij")
-    return _mapped_step(colour_map, np.stack([red, green, blue]))
+    axis = torch.linspace(-1, 1, size, device=colour_map.device)
+    blue, green, red = torch.meshgrid(axis, axis, axis, indexing="ij")
+    return _mapped_step(colour_map, torch.stack((red, green, blue)))
 
 
-def _refined(nodes: Array, size: int) -> Array:
+def _refined(nodes: Tensor, size: int) -> Tensor:
     """The same function on a lattice of ``size`` nodes an axis."""
-    refined: Array = F.interpolate(
-        torch.from_numpy(nodes)[None], (size, size, size), mode="trilinear", align_corners=True
-    )[0].numpy()
-    return refined
+    return F.interpolate(nodes[None], (size, size, size), mode="trilinear", align_corners=True)[0]
 
 
-def _splatted(samples: Array, values: Array, size: int) -> Array:
-    """Sums of the values (C, n) of colours (3, n) over the eight nodes around each: (C, size, size, size)."""
-    place = (np.clip(samples, -1, 1) + 1) * np.float32((size - 1) / 2)
-    low = np.minimum(place.astype(np.int64), size - 2)
-    shares = np.stack([1 - (place - low), place - low])  # (2, 3, n): of the nodes below and above
-    lowest: NDArray[np.int64] = (low[2] * size + low[1]) * size + low[0]
-    sums = np.zeros((len(values), size**3))
-    for red, green, blue in np.ndindex(2, 2, 2):
-        weight = shares[red, 0] * shares[green, 1] * shares[blue, 2]
-        node = lowest + (blue * size + green) * size + red
-        for total, value in zip(sums, values, strict=True):
-            total += np.bincount(node, weight * value, size**3)
-    return sums.reshape(-1, size, size, size).astype(np.float32)
+def _splatted(samples: Tensor, values: Tensor, size: int) -> Tensor:
+    """Sums of the values (C, n) of colours (3, n) over the eight nodes around each: (C, size, size, size).
+
+    Added up on the CPU: accelerators do so in any order, and the same edit is to give the same picture.
+    """
+    device, samples, values = values.device, samples.cpu(), values.cpu()
+    place = (samples.clip(-1, 1) + 1) * ((size - 1) / 2)
+    low = place.long().clip(max=size - 2)
+    shares = torch.stack((1 - (place - low), place - low))  # (2, 3, n): of the nodes below and above
+    red, green, blue = shares.unbind(1)  # (2, n) each
+    weights = red[:, None, None] * green[:, None] * blue  # (2, 2, 2, n)
+    steps = torch.arange(2)
+    offsets = steps[:, None, None] + size * steps[:, None] + size**2 * steps
+    nodes = ((low[2] * size + low[1]) * size + low[0] + offsets[..., None]).flatten()
+    sums = [torch.bincount(nodes, (weights * value).flatten().double(), size**3) for value in values]
+    lattice: Tensor = torch.stack(sums).unflatten(1, (size, size, size))
+    return lattice.to(device, values.dtype)

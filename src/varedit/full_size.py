@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from varedit.colour_tables import ColourTable
@@ -39,7 +40,7 @@ class Edit:
             three gains times the colour, plus an offset, clipped. Then, in [0, 1], how much of the photograph gives way
             to that, how much of what it gives way to is the decoded result instead of the photograph under its map, and
             how much of the photograph follows the table instead of all this.
-        table: the colour table of the whole picture.
+        table: the colour table of the whole picture, on the CPU.
     """
 
     layers: Array
@@ -110,7 +111,7 @@ def _apply_to(
 
 def _table_steps(table: ColourTable, colours: Array, weight: Array) -> Array:
     """What the table adds to the colours (3, H, W), times the weight (H, W); exactly 0 where it adds nothing."""
-    steps = table.change_of(colours)
+    steps: Array = table.change_of(torch.from_numpy(colours)).numpy()
     for step, colour in zip(steps, colours, strict=True):
         step += colour
         np.clip(step, -1, 1, out=step)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -120,7 +121,7 @@ class Pasted:
 def _narrowed(cover: Array) -> Array:
     """A cover (a, b) without its outermost pixels; beyond its sides nothing is covered."""
     beyond = np.pad(1 - cover, INSET, constant_values=1)
-    narrowed: Array = 1 - dilated(beyond, INSET)[INSET:-INSET, INSET:-INSET]
+    narrowed: Array = 1 - dilated(torch.from_numpy(beyond), INSET).numpy()[INSET:-INSET, INSET:-INSET]
     return narrowed
 
 

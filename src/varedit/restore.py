@@ -15,15 +15,28 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from varedit.colour_maps import IDENTITY, local_maps, mapped_colours, robust_map
 from varedit.colour_tables import ColourTable, fitted_table, unseen_change
 from varedit.errors import UsageError
-from varedit.full_size import CHANGE, Edit, Upsample, applied
+from varedit.full_size import Edit, Upsample, applied
 from varedit.structure import lost_fine_structure, lost_structure, whole_picture_is_new
-from varedit.windows import Array, box_mean, dilated, energy_of, evidence_of, pooled, ramp, resized, smooth_step
+from varedit.windows import (
+    Array,
+    box_mean,
+    dilated,
+    energy_of,
+    evidence_of,
+    pooled,
+    quantile,
+    ramp,
+    resized,
+    smooth_step,
+)
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in model pixels; edges may fall inside a pixel
 
@@ -80,6 +93,7 @@ def restore(
     upsample: Upsample,
     mask: Array | None = None,
     model_box: Box | None = None,
+    device: torch.device | str = "cpu",
     settings: RestoreSettings = RestoreSettings(),
 ) -> Restored:
     """Carry an edit over to the photograph.
@@ -91,6 +105,7 @@ def restore(
             that a zero stays a zero.
         mask: (H, W) in [0, 1], limits the change; None leaves it free.
         model_box: the part of h x w that shows the photograph, where the rest is padding; None means all of it.
+        device: where the edit is explained; it is applied on the CPU, where the photograph is.
 
     Raises: UsageError when sizes or types do not fit each other.
     """
@@ -98,15 +113,19 @@ def restore(
     if np.array_equal(decoded_source, decoded_result) or (mask is not None and not mask.any()):
         return Restored(photograph.copy(), np.zeros(photograph.shape[:2], np.uint8))
     rows, columns = _inside(model_box, decoded_source.shape[1:])
-    source, result = decoded_source[:, rows, columns], decoded_result[:, rows, columns]
+    source, result = (
+        torch.from_numpy(np.ascontiguousarray(each[:, rows, columns])).to(device)
+        for each in (decoded_source, decoded_result)
+    )
     factor = max(1, min(source.shape[1:]) // settings.working_size)
     seen, wanted = pooled(source, factor), pooled(result, factor)
     smear_reach = max(1, round(settings.smear_reach / factor))
-    edit = _explained(seen, wanted, _averaged(photograph, seen.shape[1:]), smear_reach, settings)
-    layers = resized(edit.layers, source.shape[1:])
+    colours = torch.from_numpy(_averaged(photograph, seen.shape[1:])).to(device)
+    layers, table = _explained(seen, wanted, colours, smear_reach, settings)
     around = [(part.start, n - part.stop) for part, n in zip((rows, columns), decoded_source.shape[1:], strict=True)]
-    layers = np.pad(layers, [(0, 0), *around], mode="edge")
-    return Restored(*applied(Edit(layers, edit.table), photograph, decoded_result, upsample, mask))
+    padded = np.pad(resized(layers, source.shape[1:]).cpu().numpy(), [(0, 0), *around], mode="edge")
+    edit = Edit(padded, ColourTable(table.nodes.cpu()))
+    return Restored(*applied(edit, photograph, decoded_result, upsample, mask))
 
 
 def _inside(model_box: Box | None, size: tuple[int, ...]) -> tuple[slice, slice]:
@@ -136,13 +155,17 @@ def _averaged(photograph: NDArray[Any], size: tuple[int, ...]) -> Array:
 # The model's resolution: which map explains what, where it does not, and how much of the picture is concerned
 
 
-def _explained(source: Array, result: Array, colours: Array, smear_reach: int, settings: RestoreSettings) -> Edit:
+def _explained(
+    source: Tensor, result: Tensor, colours: Tensor, smear_reach: int, settings: RestoreSettings
+) -> tuple[Tensor, ColourTable]:
     """Explain the step from source to result: by colour maps, by a colour table, else as new content, else not at all.
 
     Args:
         source, result: (3, h, w), decoded.
         colours: the photograph's own, (3, h, w).
         smear_reach: pixels around a strong change in which a slight one may be its smear.
+
+    Returns: layers (15, h, w) and table of an `Edit`.
     """
     side = min(source.shape[1:])
     grain, reach = max(1, round(settings.grain * side)), max(2, round(settings.reach * side))
@@ -152,23 +175,23 @@ def _explained(source: Array, result: Array, colours: Array, smear_reach: int, s
     is_whole_tone = picture_map is not IDENTITY
     candidates, noise, inner_noise = _candidates(source, result, picture_map, grain, settings)
 
-    errors = np.stack(
+    errors = torch.stack(
         [evidence_of(energy_of(result - mapped_colours(each, source)), reach // 2) for each in candidates]
     )
-    best = errors.min(axis=0)
+    best = errors.amin(dim=0)
     maps = _blended(candidates, errors, best, inner_noise)
     predicted = _under(maps, source)
 
     by_nothing = evidence_of(unchanged, reach // 2)
     tone = _tone_change(by_nothing, best, noise, is_whole_tone)
     strong = _strong_change(unchanged, noise, grain, settings)
-    weight = np.maximum(strong, tone) + np.float32(1e-4)
+    weight = torch.maximum(strong, tone) + 1e-4
     new = lost_structure(predicted, result, weight, inner_noise, reach, settings.agreement)
     whole = whole_picture_is_new(source, predicted, result, inner_noise, reach, settings.agreement)
     fine = lost_fine_structure(predicted, result, None if is_whole_tone else reach, is_strict=is_whole_tone)
-    blurred = np.maximum(fine, whole)
-    new = np.maximum(box_mean(new, grain), blurred)
-    change = np.maximum(np.maximum(box_mean(dilated(strong, 2 * grain), 2 * grain), tone), blurred)
+    blurred = fine.clip(min=whole)
+    new = torch.maximum(box_mean(new, grain), blurred)
+    change = torch.maximum(torch.maximum(box_mean(dilated(strong, 2 * grain), 2 * grain), tone), blurred)
     maps += local_maps(
         source,
         result - predicted,
@@ -178,8 +201,8 @@ def _explained(source: Array, result: Array, colours: Array, smear_reach: int, s
         shrinkage=settings.shrinkage,
     )
     if is_whole_tone:
-        departs = np.maximum(_departure(result - mapped, unchanged, noise, reach, settings), blurred)
-        departs = np.maximum(departs, ramp(_bend(source, result - mapped, grain), *settings.bend))
+        departs = torch.maximum(_departure(result - mapped, unchanged, noise, reach, settings), blurred)
+        departs = departs.clip(min=ramp(_bend(source, result - mapped, grain), *settings.bend))
         maps = picture_map[..., None, None] + departs * (maps - picture_map[..., None, None])
         change, new = 1 - departs * (1 - change), departs * new
     support = _support(unchanged, grain)
@@ -188,34 +211,33 @@ def _explained(source: Array, result: Array, colours: Array, smear_reach: int, s
 
     left = energy_of((1 - change * new) * (result - source - change * (_under(maps, source) - source)))
     left += change * new * (energy_of(colours - source) + noise)  # new content is the decoder's, losses and all
-    told = np.clip(mapped + unseen_change(colours, result - mapped, picture_map, noise=noise), -1, 1)
+    told = (mapped + unseen_change(colours, result - mapped, picture_map, noise=noise)).clip(-1, 1)
     believed = support * _table_belief(result, mapped, told, left, noise, reach, settings)
     table = ColourTable.of(picture_map)
-    if believed.any():
+    if bool(believed.any()):
         table = fitted_table(colours, result - mapped, picture_map, noise=noise)
     if not is_whole_tone:
-        left_by_maps = np.maximum(best - 3 * inner_noise, 0) / (by_nothing + np.float32(1e-6))
+        left_by_maps = (best - 3 * inner_noise).clip(min=0) / (by_nothing + 1e-6)
         change *= 1 - _smear(source, unchanged, smear_reach, settings) * smooth_step(left_by_maps, *settings.smear_left)
-    layers = np.concatenate([maps.reshape(12, *new.shape), [change * (1 - believed), new, believed]])
-    layers[CHANGE:][layers[CHANGE:] < 1 / 512] = 0  # what rounds to nothing is nothing
-    return Edit(layers.astype(np.float32), table)
+    shares = torch.stack((change * (1 - believed), new, believed))
+    shares[shares < 1 / 512] = 0  # what rounds to nothing is nothing
+    return torch.cat((maps.flatten(0, 1), shares)), table
 
 
-def _under(maps: Array, source: Array) -> Array:
+def _under(maps: Tensor, source: Tensor) -> Tensor:
     """The source (3, h, w) under one colour map a pixel, (3, 4, h, w)."""
-    mapped: Array = np.clip((maps[:, :3] * source).sum(axis=1) + maps[:, 3], -1, 1)
-    return mapped
+    return ((maps[:, :3] * source).sum(dim=1) + maps[:, 3]).clip(-1, 1)
 
 
 def _table_belief(
-    result: Array,
-    mapped: Array,
-    told: Array,
-    left: Array,
+    result: Tensor,
+    mapped: Tensor,
+    told: Tensor,
+    left: Tensor,
     noise: float,
     reach: int,
     settings: RestoreSettings,
-) -> Array:
+) -> Tensor:
     """Where a colour table is believed, (h, w) in [0, 1], by what it says of pixels that it was not fitted to.
 
     Args:
@@ -226,63 +248,65 @@ def _table_belief(
     by_map, by_table = (max(float(energy_of(result - each).mean()) - noise, 1e-9) for each in (mapped, told))
     error, left = (evidence_of(each, reach // 2) for each in (energy_of(result - told), left))
     share = 1 - ramp(by_table / by_map, *settings.explained)
-    share *= 1 - ramp(float(error.mean() / max(left.mean(), 1e-9)), *settings.cost)
-    share *= 1 - float(lost_fine_structure(told, result, None, is_strict=True).item())
-    is_worse = smooth_step(error / (left + np.float32(0.25 * noise + 1e-4)), *settings.local_cost)
+    share *= 1 - ramp(float(error.mean() / left.mean().clip(min=1e-9)), *settings.cost)
+    share *= 1 - float(lost_fine_structure(told, result, None, is_strict=True))
+    is_worse = smooth_step(error / (left + (0.25 * noise + 1e-4)), *settings.local_cost)
     belief = share * (1 - is_worse) * (1 - lost_fine_structure(told, result, reach))
     return smooth_step(belief, 0.1, 0.8)  # what is half believed shows twice
 
 
-def _picture_map(source: Array, result: Array, settings: RestoreSettings) -> Array:
+def _picture_map(source: Tensor, result: Tensor, settings: RestoreSettings) -> Tensor:
     """The colour map of most of the picture; IDENTITY itself unless another one is clearly better and does something.
 
     A robust fit follows the majority: an edit of one object leaves it at identity, "black and white" does not.
     """
-    fitted = robust_map(source, result, np.ones(source.shape[1:], np.float32), settings.ridge)
+    fitted = robust_map(source, result, None, settings.ridge)
     mapped = mapped_colours(fitted, source)
-    unchanged, explained = (float(np.median(energy_of(result - each))) for each in (source, mapped))
+    unchanged, explained = (quantile(energy_of(result - each), 0.5) for each in (source, mapped))
     is_better = unchanged - explained > 0.15 * explained  # a model's general loss of contrast gains less than that
-    return fitted if is_better and np.sqrt(energy_of(mapped - source).mean()) > settings.threshold else IDENTITY
+    does_something = float(energy_of(mapped - source).mean()) > settings.threshold**2
+    return fitted if is_better and does_something else IDENTITY
 
 
 def _candidates(
-    source: Array, result: Array, picture_map: Array, grain: int, settings: RestoreSettings
-) -> tuple[list[Array], float, float]:
+    source: Tensor, result: Tensor, picture_map: Tensor, grain: int, settings: RestoreSettings
+) -> tuple[list[Tensor], float, float]:
     """Colour maps worth trying: the picture's, and for the area that neither it nor identity explains its own map and
     one constant colour, which wins where nothing of the source is left (a ghost otherwise).
 
     Returns: the maps; the noise variance of the picture; the same inside that area.
     """
-    rest = np.minimum(energy_of(result - source), energy_of(result - mapped_colours(picture_map, source)))
-    noise = min(float(np.median(box_mean(rest, grain))), settings.noise_ceiling**2)
+    rest = torch.minimum(energy_of(result - source), energy_of(result - mapped_colours(picture_map, source)))
+    noise = min(quantile(box_mean(rest, grain), 0.5), settings.noise_ceiling**2)
     area = _strong_change(rest, noise, grain, settings)
-    if not (area > 0.5).any():
+    is_inside = area > 0.5
+    if not bool(is_inside.any()):
         return [picture_map], noise, noise
     ridge = settings.ridge + 40 * noise / float(area.sum())  # few noisy samples say little about twelve numbers
     area_map = robust_map(source, result, area, ridge)
-    inner = box_mean(np.minimum(rest, energy_of(result - mapped_colours(area_map, source))), grain)[area > 0.5]
-    constant = np.zeros((3, 4), np.float32)
-    constant[:, 3] = [np.median(channel[area > 0.5]) for channel in result]
-    inner_noise = max(noise, min(float(np.median(inner)), settings.inner_noise_ceiling**2))
+    inner = box_mean(torch.minimum(rest, energy_of(result - mapped_colours(area_map, source))), grain)[is_inside]
+    constant = torch.zeros_like(area_map)
+    constant[:, 3] = torch.tensor([quantile(channel[is_inside], 0.5) for channel in result])
+    inner_noise = max(noise, min(quantile(inner, 0.5), settings.inner_noise_ceiling**2))
     return [picture_map, area_map, constant], noise, inner_noise
 
 
-def _blended(candidates: list[Array], errors: Array, best: Array, noise: float) -> Array:
+def _blended(candidates: list[Tensor], errors: Tensor, best: Tensor, noise: float) -> Tensor:
     """Each place takes the map that explains it best: (n, h, w) errors -> (3, 4, h, w) maps, soft at the borders."""
-    weights = np.exp((best - errors) / (0.25 * noise + 0.1 * best + 1e-6))
-    blended: Array = np.einsum("nij,nhw->ijhw", np.stack(candidates), weights / weights.sum(axis=0))
-    return blended
+    weights = ((best - errors) / (0.25 * noise + 0.1 * best + 1e-6)).exp()
+    maps = torch.stack([each.to(errors) for each in candidates])
+    return torch.einsum("nij,nhw->ijhw", maps, weights / weights.sum(dim=0))
 
 
-def _tone_change(unchanged: Array, best: Array, noise: float, is_whole_tone: bool) -> Array:
+def _tone_change(unchanged: Tensor, best: Tensor, noise: float, is_whole_tone: bool) -> Tensor:
     """Where a colour map explains the result better than no change at all; the picture's majority has the benefit."""
     floor = 0.2 * noise + 1e-4
     if is_whole_tone:
-        return 1 - smooth_step((best - unchanged) / (np.maximum(best - noise, 0) + floor), 0.15, 0.5)
-    return smooth_step((unchanged - best) / (np.maximum(unchanged - noise, 0) + floor), 0.15, 0.5)
+        return 1 - smooth_step((best - unchanged) / ((best - noise).clip(min=0) + floor), 0.15, 0.5)
+    return smooth_step((unchanged - best) / ((unchanged - noise).clip(min=0) + floor), 0.15, 0.5)
 
 
-def _departure(rest: Array, unchanged: Array, noise: float, reach: int, settings: RestoreSettings) -> Array:
+def _departure(rest: Tensor, unchanged: Tensor, noise: float, reach: int, settings: RestoreSettings) -> Tensor:
     """Where an edit of the whole picture's tone is more than that: (h, w) in [0, 1].
 
     A place departs from the picture's colour map if what the map leaves, (3, h, w), has one sign over an area: an
@@ -290,69 +314,65 @@ def _departure(rest: Array, unchanged: Array, noise: float, reach: int, settings
     noise of a weak editor.
     """
     drift = energy_of(box_mean(rest, 2 * reach))
-    unexplained = smooth_step(drift / (box_mean(unchanged, 2 * reach) + np.float32(1e-4)), 0.02, 0.06)
+    unexplained = smooth_step(drift / (box_mean(unchanged, 2 * reach) + 1e-4), 0.02, 0.06)
     start, end = settings.drift
-    noticed = smooth_step(np.sqrt(drift), start * noise**0.5 + 0.005, end * noise**0.5 + 0.01)
+    noticed = smooth_step(drift.sqrt(), start * noise**0.5 + 0.005, end * noise**0.5 + 0.01)
     return box_mean(unexplained * noticed, reach)
 
 
-def _bend(source: Array, rest: Array, grain: int) -> float:
+def _bend(source: Tensor, rest: Tensor, grain: int) -> float:
     """How much of what an affine map leaves, (3, h, w), is a function of the tone alone: 0 to 1."""
-    tone, rest = box_mean(source.mean(axis=0, keepdims=True), grain)[0], box_mean(rest, grain)
-    bins = np.minimum((tone.argsort(axis=None).argsort() * 8) // tone.size, 7)  # eight bins of equal size
-    means = np.array([[np.bincount(bins, c.ravel(), 8) / np.bincount(bins, minlength=8)] for c in rest])
-    return float((means**2).mean() / max((rest**2).mean(), 1e-9))
+    tone, rest = (box_mean(each, grain).flatten(-2) for each in (source.mean(dim=0), rest))
+    ends = [-(-tone.numel() * part // 8) for part in range(1, 8)]  # of eight bins of equal size
+    means = torch.stack([part.mean(dim=1) for part in rest[:, tone.argsort()].tensor_split(ends, dim=1)])
+    return float(means.square().mean() / rest.square().mean().clip(min=1e-9))
 
 
-def _strong_change(energy: Array, noise: float, grain: int, settings: RestoreSettings) -> Array:
+def _strong_change(energy: Tensor, noise: float, grain: int, settings: RestoreSettings) -> Tensor:
     """Soft threshold on a difference, above the noise and above what is slight beside the strongest change."""
-    difference = np.sqrt(box_mean(energy, grain))
-    floor = max(2 * noise**0.5 + settings.threshold, settings.peak_share * float(np.quantile(difference, 0.995)))
+    difference = box_mean(energy, grain).sqrt()
+    floor = max(2 * noise**0.5 + settings.threshold, settings.peak_share * quantile(difference, 0.995))
     return smooth_step(difference, floor, 1.5 * floor + settings.threshold)
 
 
 def _still(
-    unchanged: Array, result: Array, predicted: Array, mapped: Array, grain: int, settings: RestoreSettings
-) -> Array:
+    unchanged: Tensor, result: Tensor, predicted: Tensor, mapped: Tensor, grain: int, settings: RestoreSettings
+) -> Tensor:
     """Where no change explains the result far better than the colour maps: a thing before a new background.
 
     The difference that is left there is the decoder's: what surrounds a thing shows in its decoded colours.
     """
-    contradicted = box_mean(np.maximum(energy_of(result - predicted), energy_of(result - mapped)), grain)
-    still = 1 - smooth_step(box_mean(unchanged, grain) / (contradicted + np.float32(1e-6)), *settings.still)
-    surely: Array = still * smooth_step(contradicted, settings.contradiction**2, 2 * settings.contradiction**2)
-    return surely
+    contradicted = box_mean(torch.maximum(energy_of(result - predicted), energy_of(result - mapped)), grain)
+    still = 1 - smooth_step(box_mean(unchanged, grain) / (contradicted + 1e-6), *settings.still)
+    return still * smooth_step(contradicted, settings.contradiction**2, 2 * settings.contradiction**2)
 
 
-def _smear(source: Array, energy: Array, radius: int, settings: RestoreSettings) -> Array:
+def _smear(source: Tensor, energy: Tensor, radius: int, settings: RestoreSettings) -> Tensor:
     """Where a difference is slight beside a strong one nearby, (h, w) in [0, 1]: the blurred rim of a new thing.
 
     Not within a strong change, and not where the source itself looks like what has changed rather than like what
     stays: there it is the rim of an old thing, which has to go with it.
     """
-    difference = np.sqrt(energy)
+    difference = energy.sqrt()
     peak = dilated(difference, radius)
-    share = difference / (peak + np.float32(1e-6))
+    share = difference / (peak + 1e-6)
     core = smooth_step(share, 0.5, 0.7) * (peak > settings.smear_peak[0])
     within = 1 - dilated(1 - dilated(core, radius // 2), radius // 2)
     slight = (1 - smooth_step(share, *settings.smear)) * smooth_step(peak, *settings.smear_peak)
-    still = (1 - smooth_step(share, 0.1, 0.2)).astype(np.float32)
+    still = 1 - smooth_step(share, 0.1, 0.2)
     changed, stays = (_local_colour(source, weight, radius) for weight in (core, still))
     step = changed - stays
-    along = ((source - stays) * step).sum(axis=0) / (np.square(step).sum(axis=0) + np.float32(1e-4))
-    is_old = smooth_step(along, 0.15, 0.5) * smooth_step(np.sqrt(energy_of(step)), 0.1, 0.3)
-    rim: Array = slight * (1 - within) * (1 - is_old)
-    return rim
+    along = ((source - stays) * step).sum(dim=0) / (step.square().sum(dim=0) + 1e-4)
+    is_old = smooth_step(along, 0.15, 0.5) * smooth_step(energy_of(step).sqrt(), 0.1, 0.3)
+    return slight * (1 - within) * (1 - is_old)
 
 
-def _local_colour(picture: Array, weight: Array, radius: int) -> Array:
+def _local_colour(picture: Tensor, weight: Tensor, radius: int) -> Tensor:
     """Mean colour (3, h, w) around each pixel of what has weight."""
-    total = box_mean(weight, radius) + np.float32(1e-4)
-    colour: Array = box_mean(picture * weight, radius) / total
-    return colour
+    return box_mean(picture * weight, radius) / (box_mean(weight, radius) + 1e-4)
 
 
-def _support(energy: Array, grain: int) -> Array:
+def _support(energy: Tensor, grain: int) -> Tensor:
     """0 where the difference is nil in a pixel and its neighbours, rising to 1 inside the rest."""
-    support = dilated((energy > 0).astype(np.float32), 1)
+    support = dilated((energy > 0).to(energy.dtype), 1)
     return support * smooth_step(box_mean(support, grain), 0.4, 0.9)

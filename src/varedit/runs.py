@@ -209,6 +209,7 @@ class EditRun:
                 drawn=self._codes(item),
                 unedited=None if unedited is None else unedited[item],
                 likely=None if unedited is None else self._likely(item, decoded[item], unedited[item], earlier[item]),
+                device=self.editor.device if self.editor.device.type == "cuda" else torch.device("cpu"),
                 pasted=() if unedited is None else self._drawn(item, decoded[item]),
                 squares=self._squares[item],
             )
@@ -338,6 +339,7 @@ class InModelSize:
         earlier: what the edit goes on from, where that is not the photograph.
         drawn: the bits of `result`.
         likely: (1, h, w) in [0, 1], how far the result is an edit and not noise; None for a model that cannot tell.
+        device: where the edit is explained.
         pasted: what the edit shows over all else.
         squares: how many flat ones along the shorter side the edit makes of what it changes; 0 for no mosaic.
     """
@@ -351,6 +353,7 @@ class InModelSize:
     earlier: Earlier | None
     drawn: EditedCodes
     likely: NDArray[np.float32] | None
+    device: torch.device
     pasted: Sequence[Pasted] = ()
     squares: int = 0
 
@@ -396,6 +399,7 @@ class InModelSize:
             upsample=partial(to_source_size, self.fit),
             mask=self._of_edit(limit, likely),
             model_box=self.fit.model_box,
+            device=self.device,
         )
 
     def _of_edit(
