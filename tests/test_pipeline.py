@@ -106,6 +106,13 @@ def test_a_mask_keeps_black_places_bit_for_bit(pipeline, restore):
     assert not np.array_equal(result[:, 20:], np.asarray(image)[:, 20:])
 
 
+def test_warming_up_edits_a_grey_picture_and_tells_how_far_it_is(pipeline):
+    told = []
+    pipeline.warm_up(on_scale=lambda done, total: told.append((done, total)))
+    scales = len(pipeline.config.templates.nearest(1, 1).schedule)
+    assert told == [(done + 1, scales) for done in range(scales)]
+
+
 def test_one_seed_one_result(pipeline):
     image = picture(33, 35)
     first, again = (images_of(pipeline(image, "warmer", seed=5))[0] for _ in range(2))

@@ -246,6 +246,7 @@ def test_a_bad_config_is_refused_with_a_sentence(case):
     "options, part",
     [
         (["--replicas", "2"], "need --ray"),
+        (["--ray", "--compile"], "--compile does not go with --ray"),
         (["--ray", "--host", "192.0.2.1"], "set VAREDIT_API_KEY"),
         (["--ray", "--adapter", "bold"], "NAME=FOLDER"),
     ],

@@ -110,13 +110,19 @@ class VAREditPipeline:
         return cls(editor, origin=found, content=content)
 
     def warm_up(
-        self, image: ImageSource | Picture, on_scale: Callable[[int, int], None] = lambda done, total: None
+        self,
+        image: ImageSource | Picture | None = None,
+        on_scale: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         """Edit an image for nothing, so that later edits of its aspect ratio find all compiled and recorded.
 
         Args:
+            image: None is a grey one, as nearly square as the model draws.
             on_scale: told (scales done, scales in all).
         """
+        if image is None:
+            height, width = self.config.picture_size(self.config.templates.nearest(1, 1).schedule)
+            image = Image.new("RGB", (width, height), "grey")
         edits = WARM_UPS if self.device.type == "cuda" else 1
         for edit in range(edits):
             for event in self.stream(image, "warm up", seed=0, output_type="bits"):
