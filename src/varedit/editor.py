@@ -32,7 +32,7 @@ from varedit.transformer.model import VAREditTransformer
 from varedit.transformer.reference import SequenceLayout, sequence_layout
 
 RECORDED_PIXELS = 2**19  # of the largest picture whose encoding and decoding become CUDA graphs
-KEPT_LAYOUTS = 8  # of a model's aspect ratios; for a released one at 1024 pixels each is 15 MB
+KEPT_LAYOUTS = 8  # of a model's aspect ratios; for a released one at 1024 pixels each is 30 MB
 
 
 @dataclass
@@ -151,12 +151,14 @@ class Editor:
 
     def layout(self, template: Template) -> SequenceLayout:
         """The token layout of a template, on the model's device; kept, as its tables are large."""
-        if template not in self._layouts:
-            if len(self._layouts) == KEPT_LAYOUTS:
-                del self._layouts[next(iter(self._layouts))]
+        layout = self._layouts.get(template)
+        if layout is None:
             with torch.inference_mode(False):
-                self._layouts[template] = sequence_layout(self.config.transformer, template, self.device)
-        return self._layouts[template]
+                layout = sequence_layout(self.config.transformer, template, self.device)
+            while len(self._layouts) >= KEPT_LAYOUTS:
+                self._layouts.pop(next(iter(self._layouts)), None)
+            self._layouts[template] = layout
+        return layout
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels (B, 3, h, w) float32 in [-1, 1], on the model's device -> features (B, d, H, W)."""

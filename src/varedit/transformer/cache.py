@@ -53,7 +53,8 @@ class LayerCache:
             self.keys[:, :, first:size] = layout.aligned(self.source_keys, scale)
             self.values[:, :, first:size] = layout.aligned(self.source_values, scale)
         if scale + 1 == len(layout.schedule):
-            keys, values = _joined(self.keys[:, :, first:start], k), _joined(self.values[:, :, first:start], v)
+            keys = torch.cat((self.keys[:, :, first:start], k), dim=2)
+            values = torch.cat((self.values[:, :, first:start], v), dim=2)
         else:
             self.keys[:, :, start:end] = k
             self.values[:, :, start:end] = v
@@ -160,15 +161,6 @@ def _rows_taken(buffer: Tensor, items: Tensor, used: int, capacity: int) -> Tens
 
 def _taken(tensor: Tensor | None, items: Items) -> Tensor | None:
     return None if tensor is None else tensor[items]
-
-
-def _joined(rows: Tensor, more: Tensor) -> Tensor:
-    """Rows (B, N, L, E) and others after them; on CUDA twice as fast as `torch.cat` of parts that are no whole."""
-    used = rows.shape[2]
-    joined = rows.new_empty((*rows.shape[:2], used + more.shape[2], rows.shape[3]))
-    joined[:, :, :used] = rows
-    joined[:, :, used:] = more
-    return joined
 
 
 def attend_source_groups(q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
