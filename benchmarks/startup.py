@@ -11,19 +11,15 @@ new process begins with that of its parent.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from recipe import load_average, spread
+from recipe import load_average, recipe, spread
 
 IMAGE = Path(__file__).resolve().parents[1] / "examples" / "coffee.jpg"
 INSTRUCTION = "make it black and white"
@@ -46,7 +42,12 @@ def main() -> None:
                 if round_number > 0:
                     runs[name].append(figures)
             print(f"{round_number}/{arguments.repeats}", flush=True)
-    report = _recipe(arguments) | {"runs": {name: _summary(figures) for name, figures in runs.items()}}
+    report = recipe("torch") | {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        "load": load_average(),
+        "edit": f"{IMAGE.name}: {INSTRUCTION}",
+        "runs": {name: _summary(figures) for name, figures in runs.items()},
+    }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report["runs"], indent=1))
@@ -70,20 +71,6 @@ def _measured(command: list[str]) -> dict[str, float]:
 
 def _summary(figures: list[dict[str, float]]) -> dict[str, dict[str, float]]:
     return {key: spread([run[key] for run in figures]) for key in figures[0]}
-
-
-def _recipe(arguments: argparse.Namespace) -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    return {
-        "command": f"python benchmarks/startup.py --repeats {arguments.repeats}",
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
-        "date": datetime.date.today().isoformat(),
-        "commit": commit.strip(),
-        "device": f"CPU, {os.cpu_count()} cores, {platform.machine()}",
-        "load": load_average(),
-        "versions": {"python": platform.python_version(), "torch": version("torch")},
-        "edit": f"{IMAGE.name}: {INSTRUCTION}",
-    }
 
 
 def _arguments() -> argparse.Namespace:

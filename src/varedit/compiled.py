@@ -27,14 +27,13 @@ def compile_blocks(transformer: VAREditTransformer, *, backend: str = "inductor"
         transformer: on its device.
         backend: of torch.compile; others than "inductor" are for tests.
     """
-    options: dict[str, Any] = {"backend": backend, "dynamic": True}
     for block in cast(list[Block], list(transformer.blocks)):
-        block.enter = _compiled(block.enter, options)  # type: ignore[method-assign]  # for this block alone
-        block.leave = _compiled(block.leave, options)  # type: ignore[method-assign]
+        block.enter = _compiled(block.enter, backend)  # type: ignore[method-assign]  # for this block alone
+        block.leave = _compiled(block.leave, backend)  # type: ignore[method-assign]
 
 
-def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Callable[..., Any]:
-    fast = torch.compile(function, **options)
+def _compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    fast = torch.compile(function, backend=backend, dynamic=True)
 
     def run(*arguments: Any) -> Any:
         with torch._dynamo.config.patch(recompile_limit=MAX_KINDS, accumulated_recompile_limit=MAX_KINDS):

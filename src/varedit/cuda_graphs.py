@@ -26,7 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from varedit.t5 import T5Encoder
 from varedit.text_features import TextFeatures
 from varedit.transformer.block import TextContext
 from varedit.transformer.cache import EditCache
@@ -134,7 +133,8 @@ class ModuleGraphs:
         """As the module's own."""
         shapes = tuple(each.shape for each in inputs)
         with self._lock:
-            if shapes[0][-2:].numel() > self._largest or len(self._recorded.keys() | {shapes}) > MAX_RECORDINGS:
+            is_one_too_many = shapes not in self._recorded and len(self._recorded) == MAX_RECORDINGS
+            if is_one_too_many or shapes[0][-2:].numel() > self._largest:
                 made: Tensor = self._forward(*inputs)
                 return made
             recorded = self._recorded.setdefault(shapes, RecordedCall())
@@ -142,14 +142,7 @@ class ModuleGraphs:
 
 
 class TextGraphs(ModuleGraphs):
-    """A text encoder's `ModuleGraphs`, for texts that are filled up.
-
-    Args:
-        encoder: on a CUDA device.
-    """
-
-    def __init__(self, encoder: T5Encoder) -> None:
-        super().__init__(encoder)
+    """The `ModuleGraphs` of a text encoder, for texts that are filled up."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """As `T5Encoder.forward`: token numbers and mask, (B, T) each."""

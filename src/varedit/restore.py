@@ -214,7 +214,7 @@ def _explained(
     told = (mapped + unseen_change(colours, result - mapped, picture_map, noise=noise)).clip(-1, 1)
     believed = support * _table_belief(result, mapped, told, left, noise, reach, settings)
     table = ColourTable.of(picture_map)
-    if bool(believed.any()):
+    if believed.any():
         table = fitted_table(colours, result - mapped, picture_map, noise=noise)
     if not is_whole_tone:
         left_by_maps = (best - 3 * inner_noise).clip(min=0) / (by_nothing + 1e-6)
@@ -280,7 +280,7 @@ def _candidates(
     noise = min(quantile(box_mean(rest, grain), 0.5), settings.noise_ceiling**2)
     area = _strong_change(rest, noise, grain, settings)
     is_inside = area > 0.5
-    if not bool(is_inside.any()):
+    if not is_inside.any():
         return [picture_map], noise, noise
     ridge = settings.ridge + 40 * noise / float(area.sum())  # few noisy samples say little about twelve numbers
     area_map = robust_map(source, result, area, ridge)

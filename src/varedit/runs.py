@@ -193,6 +193,7 @@ class EditRun:
     def in_model_size(self, decoded: NDArray[np.float32], unedited: NDArray[np.float32] | None) -> list[InModelSize]:
         """The single edits, of which each can be brought to its photograph's size without the others or the model."""
         open_places, earlier = self._open_places(), self._earlier
+        device = self.editor.device if self.editor.device.type == "cuda" else torch.device("cpu")  # MPS has no float64
         if unedited is not None:
             earlier = [
                 before and replace(before, likely=self.editor.likely_change(fitted, own, before.decoded, None))
@@ -209,7 +210,7 @@ class EditRun:
                 drawn=self._codes(item),
                 unedited=None if unedited is None else unedited[item],
                 likely=None if unedited is None else self._likely(item, decoded[item], unedited[item], earlier[item]),
-                device=self.editor.device if self.editor.device.type == "cuda" else torch.device("cpu"),
+                device=device,
                 pasted=() if unedited is None else self._drawn(item, decoded[item]),
                 squares=self._squares[item],
             )

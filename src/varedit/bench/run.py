@@ -21,10 +21,10 @@ from varedit.bench.models import BenchModel
 from varedit.bench.other_code import OtherCode
 from varedit.bench.random_weights import INSTRUCTION
 from varedit.bench.stages import TimedEdit, peak_bytes, photographs, requests_for, reset_peak, timed_edit
+from varedit.cuda_graphs import WARM_UPS
 from varedit.editor import Editor
 from varedit.scales import Template
 
-WARM_UPS = 3  # at most; as many as CUDA graphs need
 SETTLED = 0.95  # a warm-up that takes more than this share of the one before is the last
 
 Progress = Callable[[int, int], None]
@@ -139,7 +139,7 @@ def time_batch(editor: Editor, template: Template, request: BenchRequest, batch:
 
 
 def warm_up(seconds_of: Callable[[], float], steps: Steps) -> None:
-    """Repeat until a time is close to the one before it."""
+    """Repeat until a time is close to the one before it, but no more often than CUDA graphs need."""
     before = seconds_of()
     steps.done()
     for number in range(1, WARM_UPS):

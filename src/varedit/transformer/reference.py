@@ -119,7 +119,6 @@ def sequence_layout(
         source = exact_positions(list(source_grids), table.final, shifted=True)
         target = exact_positions(list(schedule), table.final, shifted=False)
         positions = torch.cat([source, target])
-    rotary = rotary_table(positions, config.head_width)
     groups = [*zip(source_levels, source_grids, strict=True), *enumerate(schedule)]
     levels = [level for level, (h, w) in groups for _ in range(h * w)]
     return SequenceLayout(
@@ -129,7 +128,7 @@ def sequence_layout(
         levels=torch.tensor(levels, device=device),
         aligned_first_layer=config.reference == "sar",
         has_pyramid=config.reference == "full",
-        rotary=Rotary.of(rotary.cos.to(device), rotary.sin.to(device)),
+        rotary=rotary_table(positions, config.head_width).to(device),
     )
 
 

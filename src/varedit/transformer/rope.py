@@ -22,22 +22,33 @@ class Rotary:
     """Positions of a run of L tokens, in the forms that `rotate` wants.
 
     Attributes:
-        cos, sin: (L, E // 2) float32, of the angle of each channel pair.
-        turns: (L, E // 2), both as complex numbers of length one.
+        turns: (L, E // 2) complex numbers of length one, the angle of each channel pair.
         own, across: (L, E) float32, what a channel and its pair's other channel bring to the rotated channel.
     """
 
-    cos: Tensor
-    sin: Tensor
     turns: Tensor
     own: Tensor
     across: Tensor
 
     @classmethod
     def of(cls, cos: Tensor, sin: Tensor) -> Self:
-        """Gather all forms."""
+        """All forms of angles that are told by their cosines and sines, (L, E // 2) float32 each."""
         own, across = (torch.stack(pair, dim=-1).flatten(-2) for pair in ((cos, cos), (-sin, sin)))
-        return cls(cos, sin, torch.complex(cos, sin), own, across)
+        return cls(torch.complex(cos, sin), own, across)
+
+    @property
+    def cos(self) -> Tensor:
+        """(L, E // 2) float32."""
+        return self.turns.real
+
+    @property
+    def sin(self) -> Tensor:
+        """(L, E // 2) float32."""
+        return self.turns.imag
+
+    def to(self, device: torch.device | str) -> Rotary:
+        """The same on a device."""
+        return self._each(lambda table: table.to(device))
 
     def rows(self, start: int, end: int) -> Rotary:
         """The part for tokens start..end-1."""
