@@ -17,6 +17,7 @@ from pathlib import Path
 from PIL import Image
 from recipe import load_average, recipe, spread, tell
 
+from varedit.freed_memory import keep_freed_memory
 from varedit.output import write_whole
 from varedit.pipeline import VAREditPipeline
 
@@ -27,6 +28,7 @@ INSTRUCTIONS = ("make it black and white", "make it slightly warmer", "remove th
 
 def main() -> None:
     arguments = _arguments()
+    keep_freed_memory()  # as the commands do
     pipeline = VAREditPipeline.from_pretrained("mini", device="cpu")
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,24 +1,22 @@
 """Speed beside the naive baseline and beside what the processor allows, in one run on a CPU, in float32.
 
-The model has the proportions of the released 2B's blocks (heads of 128 channels, a feed-forward of 4 widths, texts as
-wide as the model, 512 places for words); it is narrower and has fewer blocks. The autoencoder is narrower in turn, so
-that it keeps about its share of the arithmetic. Weights are random.
+The model is the released 2B with 4 of its 32 blocks and as much less of its text encoder. The autoencoder is narrower,
+so that it keeps about its share of the arithmetic (12 % at 256 pixels; the 2B's is 14 %). Weights are random.
 
 1. Ours and the naive baseline in turns: one edit at 256 and 512 pixels, a batch of 8 at 256. The bits of all edits are
    compared.
 2. Ours at 256, 512 and 1024 pixels, stage by stage beside its bounds, and how its time grows beside what tokens and
    attention foretell.
 
-One thread, and seconds of processor time: what else the machine does hardly enters.
+One thread, and seconds of processor time: what else the machine does enters little.
 
     python benchmarks/speed.py
 
-Writes benchmarks/results/speed-cpu.json and speed-cpu.png; takes about 15 minutes.
+Writes benchmarks/results/speed-cpu.json and speed-cpu.png; takes about 20 minutes.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -38,20 +36,21 @@ from varedit.bench.random_weights import INSTRUCTION
 from varedit.bench.run import BenchRequest, TimedBatch, as_pixels, batch_report, circumstances, comparison, costs_of
 from varedit.bench.stages import is_drawing, peak_bytes, photographs, requests_for, reset_peak, timed_edit
 from varedit.editor import Editor
+from varedit.freed_memory import keep_freed_memory
 from varedit.output import write_whole
-from varedit.presets import preset_named
 
 RESULTS = Path(__file__).parent / "results"
 CPU = torch.device("cpu")
 COMPARED = ((256, 1), (256, 8), (512, 1))  # pixels, batch
 ROUNDS = {256: 3, 512: 1, 1024: 1}  # measured at each size; single ones are long and have no round before them
+DEPTH = 4  # blocks
 BASELINE_SIZE = 256  # growth is told from here
 
 
 def main() -> None:
-    arguments = _arguments()
+    keep_freed_memory()  # as the commands do
     torch.set_num_threads(1)
-    model = scaled_model(arguments.width, arguments.depth)
+    model = scaled_model()
     editor, limits = model.load(CPU, torch.float32), measure_limits(CPU, torch.float32, time.process_time)
     sizes = [stages_at(model.at_size(size), editor, limits) for size in ROUNDS]
     compared = [compare_at(model.at_size(size), editor, batch) for size, batch in COMPARED]
@@ -70,22 +69,11 @@ def main() -> None:
     print(json.dumps({key: report[key] for key in ("beside_naive", "growth")}, indent=2))
 
 
-def scaled_model(width: int, depth: int) -> BenchModel:
-    """The 2B's proportions at another width and depth."""
-    whole = preset_named("2b-512").config
-    parts = whole.transformer
-    transformer = replace(
-        parts,
-        width=width,
-        depth=depth,
-        num_heads=width // parts.head_width,
-        ffn_hidden=width * parts.ffn_hidden // parts.width,
-        text_channels=width * parts.text_channels // parts.width,
-        pool_heads=width // parts.head_width,
-    )
-    autoencoder = replace(whole.autoencoder, base_channels=24, res_blocks_per_level=1)
-    config = replace(whole, name=f"2b-like {width}x{depth}", transformer=transformer, autoencoder=autoencoder)
-    return BenchModel(config=config, text_layers=round(24 * depth / parts.depth))
+def scaled_model() -> BenchModel:
+    """The 2B's own blocks, fewer of them, and an autoencoder to match."""
+    model = BenchModel.of_preset("2b-512", depth=DEPTH)
+    autoencoder = replace(model.config.autoencoder, base_channels=48, res_blocks_per_level=1)
+    return replace(model, config=replace(model.config, name=f"2b-512 of {DEPTH} blocks", autoencoder=autoencoder))
 
 
 def request_for(model: BenchModel) -> BenchRequest:
@@ -199,13 +187,6 @@ def draw(report: dict[str, Any], path: Path) -> None:
 
 def _is_transformer(stage: str) -> bool:
     return stage == "prefill" or stage.startswith("scale ")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--depth", type=int, default=12)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import click
 
 from varedit import __version__
 from varedit.cli.terminal import Terminal
+from varedit.freed_memory import keep_freed_memory
 
 COMMANDS = {
     "edit": "varedit.cli.edit",
@@ -112,4 +113,5 @@ def main() -> None:
     """Entry point of the ``varedit`` script."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # of libraries; what a person should know comes as a note or through the log
+    keep_freed_memory()
     cli(prog_name="varedit")
