@@ -115,10 +115,11 @@ def test_batches_and_aspect_ratios_are_recorded_on_their_own(tapes: list[Tape]) 
         ({"reuse": ReuseSettings(first_scale=2), "mask": CORNER}, 4),
         ({"reuse": True, "mask": CORNER, "guidance_scale": [2.0, 2.0, 2.0, 1.0]}, 4),
         ({"guidance_scale": [2.0, 2.0, 1.0, 1.0]}, 4),
+        ({"num_images_per_prompt": 3}, None),
         ({"candidates": 3}, None),
         ({"image": [picture(30, 30, 8), picture(30, 30, 9)], "mask": [CORNER, 255 - CORNER], "reuse": True}, None),
     ],
-    ids=["reuse", "mask", "both", "late scales without guidance", "candidates", "reuse in a batch"],
+    ids=["reuse", "mask", "both", "late scales without guidance", "variants", "candidates", "reuse in a batch"],
 )
 def test_options_go_on_from_recorded_caches(
     tapes: list[Tape], options: dict[str, Any], recorded_scales: int | None
@@ -129,6 +130,18 @@ def test_options_go_on_from_recorded_caches(
         unrecorded = with_graphs()  # it fills up texts and tokens, too
         assert same(recorded(**given), unrecorded(**given)), number
     assert recorded_scales is None or len(tapes) == PASSES - 4 + recorded_scales
+
+
+def test_variants_are_told_to_a_recording_by_their_places(tapes: list[Tape]) -> None:
+    plain, recorded = toy_pipeline(), with_graphs()
+    given: dict[str, Any] = {"prompt": ["warmer", "a lot darker"], "num_images_per_prompt": 2}
+    for seed, chosen in enumerate(([0, 1, 2], [0, 2, 3], [2, 0, 1], [2, 0, 3])):
+        made = []
+        for pipeline in (plain, recorded):
+            requests, options = pipeline.requests(image=picture(30, 30, seed), seed=seed, **given)
+            made.append(pipeline.edit([requests[place] for place in chosen], options, output_type="bits"))
+        assert same(*made), chosen
+    assert len(tapes) == PASSES
 
 
 def test_an_edit_that_begins_while_another_goes_on_does_not_write_over_it(tapes: list[Tape]) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import io
+from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from tests.toys import CONFIG, picture, toy_pipeline
 from varedit.errors import ConfigError, ImageError, ModelError, UsageError
 from varedit.output import save_image
 from varedit.pipeline import VAREditPipeline
-from varedit.requests import derived_seed
+from varedit.requests import EditRequest, derived_seed
 from varedit.results import EditOutput
 
 
@@ -131,6 +134,45 @@ def test_the_first_of_n_images_is_the_only_one_and_seeds_are_told(pipeline):
     assert derived_seed(5, 1) != derived_seed(5, 2)
     single = images_of(pipeline(image, "darker", seed=9))[0]
     assert np.abs(single.astype(int) - np.asarray(output.images[2])).max() <= 1
+
+
+def test_variants_of_an_edit_share_all_that_comes_before_their_first_bit(monkeypatch):
+    pipeline = toy_pipeline()
+    mask = np.pad(np.full((20, 20), 255, np.uint8), ((0, 9), (0, 11)))
+    unlike: list[dict[str, Any]] = [
+        UNLIKE[0] | {"negative_prompt": "darker", "mask": mask},
+        UNLIKE[2],
+        UNLIKE[2] | {"prompt": "warmer"},
+    ]
+    found = [pipeline.requests(**edit, num_images_per_prompt=3) for edit in unlike]
+    options = found[0][1]
+    mixed = [found[edit][0][copy] for edit, copy in ((0, 0), (1, 0), (0, 1), (2, 1), (1, 1), (0, 2), (1, 2))]
+    alone = [pipeline.edit([anew(each)], options, output_type="bits").images[0] for each in mixed]
+    seen = defaultdict(list)
+
+    def watched(owner, name, count):
+        function = getattr(owner, name)
+
+        def call(*given):
+            seen[name].append(count(given[0]))
+            return function(*given)
+
+        monkeypatch.setattr(owner, name, call)
+
+    watched(pipeline.editor, "encode", len)
+    watched(pipeline.editor.text_encoder, "forward", lambda tokens: len(tokens.lengths))
+    watched(pipeline.editor.transformer, "prefill", len)
+    together = pipeline.edit([anew(each) for each in mixed], options, output_type="bits").images
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    texts = [3, 1]  # instructions, and the one negative
+    sources = [2 * 3]  # of both guidance branches
+    assert seen == {"encode": [3], "forward": texts, "prefill": sources}
+
+
+def anew(request: EditRequest) -> EditRequest:
+    """The request before anything was drawn with it."""
+    return replace(request, generator=torch.Generator().manual_seed(request.seed))
 
 
 def test_a_generator_draws_what_its_seed_draws(pipeline):

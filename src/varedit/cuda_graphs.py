@@ -166,24 +166,27 @@ class TransformerGraphs:
         transformer.step = self.step  # type: ignore[method-assign]
         transformer.prefers_few_lengths = True
 
-    def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
+    def prefill(
+        self, source: Tensor, text: TextFeatures, layout: SequenceLayout, items: Tensor | None = None
+    ) -> EditCache:
         """As `VAREditTransformer.prefill`."""
         with self._lock:
             longest = filled_up(text.features.shape[1])
-            recording = self._recording((id(layout), source.shape, longest), len(source), layout)
+            batch = len(source) if items is None else len(items)
+            recording = self._recording((id(layout), source.shape, longest, batch), batch, layout)
             has_room = recording.prefill.is_recorded or self._has_room(recording.size, source.device)
             if recording.is_in_use() or not has_room:
-                return self._prefill(source, text, layout)
+                return self._prefill(source, text, layout, items)
             features = F.pad(text.features, (0, 0, 0, longest - text.features.shape[1]))
             context = self.transformer.read_text(TextFeatures(features, text.lengths))
             mask = context.mask
             if mask is None:
                 mask = torch.ones(len(features), 1, 1, longest, dtype=torch.bool, device=features.device)
 
-            def prefill(source: Tensor, pooled: Tensor, words: Tensor, mask: Tensor) -> EditCache:
-                return self.transformer.prefill_told(source, TextContext(pooled, words, mask), layout)
+            def prefill(source: Tensor, pooled: Tensor, words: Tensor, mask: Tensor, items: Tensor | None) -> EditCache:
+                return self.transformer.prefill_told(source, TextContext(pooled, words, mask), layout, items)
 
-            made = recording.prefill(prefill, source, context.pooled, context.words, mask)
+            made = recording.prefill(prefill, source, context.pooled, context.words, mask, items)
             if not recording.prefill.is_recorded:
                 return made
             cache = dataclasses.replace(made, layers=list(made.layers))

@@ -98,14 +98,18 @@ class Generation(Iterator[GeneratedScale]):
         sampler: BatchSampler,
         uniforms: Sequence[Tensor],
         *,
+        items: Tensor | None = None,
         reuse: ReuseSettings | None = None,
         allowed: Tensor | None = None,
     ) -> Self:
         """Run the sources and the instructions through the transformer; no scale is drawn yet.
 
         Args:
-            text: B instructions.
-            unconditional: B texts of the second branch; None runs without guidance.
+            source: (U, d, H, W) float32, encoded source images.
+            text: U instructions.
+            unconditional: U texts of the second branch; None runs without guidance.
+            items: (B,) which of the U beginnings each edit has, so that variants of one edit share it; None is each
+                its own, B = U.
             reuse: reuse the source where the target has equalled it; None computes everything.
 
         The rest is told with the attributes.
@@ -114,7 +118,9 @@ class Generation(Iterator[GeneratedScale]):
         tokens = source_tokens(source, quantizer, layout, _merge(quantizer, layout))
         both_texts = text if unconditional is None else text.joined(unconditional)
         with fastest_attention(source.device):
-            cache = transformer.prefill(_repeated(tokens, branches), both_texts, layout)
+            of_branches = None if items is None else _of_branches(items, branches, len(source))
+            cache = transformer.prefill(_repeated(tokens, branches), both_texts, layout, of_branches)
+        source = source if items is None else source[items]
         return cls(transformer, quantizer, layout, source, sampler, uniforms, cache, branches, reuse, allowed)
 
     @torch.inference_mode()
@@ -173,13 +179,12 @@ class Generation(Iterator[GeneratedScale]):
         state = self.state
         if state is not None:
             state = GeneratedScale(state.index, state.bits[items], state.features[items])
-        branches = [items + branch * len(self.source) for branch in range(self.branches)]
         return dataclasses.replace(
             self,
             source=self.source[items],
             sampler=self.sampler.taken(items),
             uniforms=uniforms,
-            cache=self.cache.taken(torch.cat(branches), scales),
+            cache=self.cache.taken(_of_branches(items, self.branches, len(self.source)), scales),
             allowed=None if self.allowed is None else self.allowed[items],
             state=state,
         )
@@ -235,6 +240,11 @@ class Generation(Iterator[GeneratedScale]):
 
 def _merge(quantizer: MultiScaleQuantizer, layout: SequenceLayout) -> int:
     return quantizer.grids.final[0] // layout.schedule.final[0]
+
+
+def _of_branches(items: Tensor, branches: int, count: int) -> Tensor:
+    """Items of a batch of so many, by index, in both guidance branches."""
+    return torch.cat([items + branch * count for branch in range(branches)])
 
 
 def _repeated(tokens: Tensor, branches: int) -> Tensor:

@@ -316,7 +316,7 @@ class VAREditPipeline:
             top_k, top_p, greedy: see `SamplingSettings`.
             negative_prompt: text of the second guidance branch, in place of the learned null text.
             seed, generator: one, or one an edit; a seed gives the same result alone and in any batch.
-            num_images_per_prompt: variants of each edit, from derived seeds.
+            num_images_per_prompt: variants of each edit, from derived seeds; they share all up to the first bit.
             height, width: size of the result in pixels; the image's own if not given.
             mask: what `load_mask` reads: white may change, black stays; one, or one an edit.
             restore: carry the change to the photograph's own pixels; False gives the decoder's output.

@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -103,6 +103,33 @@ def edit_requests(
                 )
             )
     return requests
+
+
+class Beginnings(NamedTuple):
+    """What edits have before a bit is drawn: variants of one edit have the same.
+
+    Attributes:
+        first: one request for each beginning.
+        places: per edit, which of them is its own.
+    """
+
+    first: list[EditRequest]
+    places: list[int]
+
+    @classmethod
+    def of(cls, requests: Sequence[EditRequest]) -> Self:
+        """Those of a batch, in its order."""
+        found: dict[tuple[object, ...], tuple[int, EditRequest]] = {}
+        own = [
+            found.setdefault((id(each.picture), id(each.codes), each.instruction, each.negative), (len(found), each))
+            for each in requests
+        ]
+        return cls([request for _, request in found.values()], [place for place, _ in own])
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether any is had by more than one edit."""
+        return len(self.first) < len(self.places)
 
 
 def derived_seed(seed: int, copy: int) -> int:

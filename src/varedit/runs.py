@@ -25,7 +25,7 @@ from varedit.fit import Fit, FitMode, fit_picture
 from varedit.generation import GeneratedScale, Generation
 from varedit.mosaic import make_mosaic
 from varedit.pasting import Pasted
-from varedit.requests import EditRequest
+from varedit.requests import Beginnings, EditRequest
 from varedit.restore import Restored, restore
 from varedit.reuse import ReuseSettings
 from varedit.sampling import BatchSampler, draw_uniforms
@@ -53,8 +53,8 @@ class EditRun:
         notes: per edit, what the user should know of the instruction.
         fits: per edit, the geometry of its photograph.
         fitted: (B, 3, h, w) in [-1, 1], the photographs at the model's size.
-        photographs: (B, d, H, W) encoded.
-        source: (B, d, H, W) what is edited: the photographs, or the codes of earlier edits of them.
+        photographs: (U, d, H, W) encoded, of each beginning.
+        source: (U, d, H, W) what is edited: the photographs, or the codes of earlier edits of them.
         features: (B, d, H, W) the sum of codes so far.
         bits: the bits of every scale so far, (B, d, h_k, w_k) bool.
         seeds: per edit, the one that its result came from.
@@ -86,17 +86,23 @@ class EditRun:
             height, width = self.editor.config.picture_size(self.template.schedule)
             fitted = [
                 fit_picture(request.picture.rgb, (width, height), mode=self.fit, name=request.picture.name)
-                for request in self.requests
+                for request in self.beginnings.first
             ]
-            self.fits = [fit for _, fit in fitted]
-            self.fitted = np.stack([pixels for pixels, _ in fitted])
-            self.photographs = self.editor.encode(self.editor.placed(torch.from_numpy(self.fitted)))
+            pixels = np.stack([pixels for pixels, _ in fitted])
+            self.fits = [fitted[place][1] for place in self.beginnings.places]
+            self.fitted = pixels[self.beginnings.places]
+            self.photographs = self.editor.encode(self.editor.placed(torch.from_numpy(pixels)))
             self.source = self.photographs
-            for item, request in enumerate(self.requests):
+            for place, request in enumerate(self.beginnings.first):
                 if request.codes is not None:
                     if self.source is self.photographs:
                         self.source = self.photographs.clone()
-                    self.source[item] = self._sum_of(request.codes)
+                    self.source[place] = self._sum_of(request.codes)
+
+    @cached_property
+    def beginnings(self) -> Beginnings:
+        """What is read, encoded and run through the transformer once for all variants of an edit."""
+        return Beginnings.of(self.requests)
 
     def _sum_of(self, codes: EditedCodes) -> Tensor:
         """The features (d, H, W) that bits add up to."""
@@ -113,6 +119,7 @@ class EditRun:
         with self.timed("text"), torch.inference_mode():
             text, unconditional = self._read_instructions(needs_guidance=sampler.guided_scales > 0)
         with self.timed("prefill"):
+            shared = torch.tensor(self.beginnings.places) if self.beginnings.are_shared else None
             bits = self.editor.config.transformer.token_bits
             drawn = draw_uniforms([request.generator for request in self.requests], schedule.lengths, bits)
             self.generation = Generation.begin(
@@ -124,6 +131,7 @@ class EditRun:
                 unconditional,
                 sampler,
                 [self.editor.placed(uniforms) for uniforms in drawn],
+                items=None if shared is None else self.editor.placed(shared),
                 reuse=self.reuse,
                 allowed=self._allowed() if self.reuse is not None else None,
             )
@@ -167,23 +175,24 @@ class EditRun:
         """What the decoder makes of the photographs as they are, (B, 3, h, w) in [-1, 1]."""
         with self.timed("decode"), torch.inference_mode():
             features = self.editor.quantizer(self.template).encode(self.photographs).running[-1]
-            return self.editor.decode(features).numpy()
+            return self.editor.decode(features).numpy()[self.beginnings.places]
 
     @cached_property
     def _earlier(self) -> list[Earlier | None]:
         """Per edit, what it goes on from; decoded once, however many previews there are."""
-        going_on = [item for item, request in enumerate(self.requests) if request.codes is not None]
-        found: list[Earlier | None] = [None] * len(self.requests)
+        first = self.beginnings.first
+        going_on = [place for place, request in enumerate(first) if request.codes is not None]
+        found: list[Earlier | None] = [None] * len(first)
         if going_on:
             with self.timed("decode"), torch.inference_mode():
                 decoded = self.editor.decode(self.source[going_on]).numpy()
-            for item, pixels in zip(going_on, decoded, strict=True):
-                codes = self.requests[item].codes
+            for place, pixels in zip(going_on, decoded, strict=True):
+                codes = first[place].codes
                 assert codes is not None
-                found[item] = Earlier(
+                found[place] = Earlier(
                     pixels, None if codes.reach is None else codes.reach.astype(np.float32) / np.float32(255)
                 )
-        return found
+        return [found[place] for place in self.beginnings.places]
 
     def _codes(self, item: int) -> EditedCodes:
         """Where one edit stands; how far it reaches is known with its photograph."""
@@ -253,7 +262,8 @@ class EditRun:
     def _words(self) -> list[TextFeatures | None]:
         """The instructions as a change detector reads them, once for all previews; None without a detector."""
         has_detector = self.editor.change_detector is not None
-        return [self.editor.read([each.instruction]) if has_detector else None for each in self.requests]
+        read = [self.editor.read([each.instruction]) if has_detector else None for each in self.beginnings.first]
+        return [read[place] for place in self.beginnings.places]
 
     def _likely(
         self,
@@ -291,16 +301,18 @@ class EditRun:
         return open_places.cpu().numpy()
 
     def _read_instructions(self, needs_guidance: bool) -> tuple[TextFeatures, TextFeatures | None]:
-        tokens: Tokens = self.editor.text_encoder.tokenize([request.instruction for request in self.requests])
-        self.notes = list(tokens.notes)
+        """Texts of both branches for each beginning."""
+        first = self.beginnings.first
+        tokens: Tokens = self.editor.text_encoder.tokenize([request.instruction for request in first])
+        self.notes = [tokens.notes[place] for place in self.beginnings.places]
         text: TextFeatures = self.editor.text_encoder(tokens)
         if not needs_guidance:
             return text, None
         unconditional = self.editor.transformer.unconditional_text(text.lengths)
-        negatives = [index for index, request in enumerate(self.requests) if request.negative is not None]
+        negatives = [index for index, request in enumerate(first) if request.negative is not None]
         if not negatives:
             return text, unconditional
-        written = [str(self.requests[index].negative) for index in negatives]
+        written = [str(first[index].negative) for index in negatives]
         return text, unconditional.replaced(negatives, self.editor.read(written))
 
     @contextmanager

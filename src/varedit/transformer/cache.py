@@ -30,13 +30,14 @@ class LayerCache:
     source_keys: Tensor | None = None  # (B, N, S, E), kept apart only in an aligned layer
     source_values: Tensor | None = None
 
-    def attend_source(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout) -> Tensor:
+    def attend_source(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, items: Tensor | None) -> Tensor:
         """Keep the source's keys and values; each source group attends to itself and to the coarser ones."""
-        self.keep_source(k, v)
+        self.keep_source(k, v, items)
         return attend_source_groups(q, k, v, layout)
 
-    def keep_source(self, k: Tensor, v: Tensor) -> None:
-        """Store the source's keys and values (B, N, S, E)."""
+    def keep_source(self, k: Tensor, v: Tensor, items: Tensor | None) -> None:
+        """Store the source's keys and values (B, N, S, E), or of fewer sources those that `items` (B,) names."""
+        k, v = (each if items is None else each[items] for each in (k, v))
         if self.source_keys is not None and self.source_values is not None:
             self.source_keys.copy_(k)
             self.source_values.copy_(v)

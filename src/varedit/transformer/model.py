@@ -104,11 +104,23 @@ class VAREditTransformer(nn.Module):
         assert proposal is not None, "the model has source_proposal"
         return proposal
 
-    def prefill(self, source: Tensor, text: TextFeatures, layout: SequenceLayout) -> EditCache:
-        """Run the source (B, S, token bits) through all blocks and make the cache that `step` reads."""
-        return self.prefill_told(source, self.read_text(text), layout)
+    def prefill(
+        self, source: Tensor, text: TextFeatures, layout: SequenceLayout, items: Tensor | None = None
+    ) -> EditCache:
+        """Run the source through all blocks and make the cache that `step` reads.
 
-    def prefill_told(self, source: Tensor, context: TextContext, layout: SequenceLayout) -> EditCache:
+        Args:
+            source: (U, S, token bits), from `reference.source_tokens`.
+            text: U instructions.
+            layout: from `reference.sequence_layout`.
+            items: (B,) which of the sources and instructions each edit of the batch begins with, so that variants of
+                one edit share this pass; None is each with its own, B = U.
+        """
+        return self.prefill_told(source, self.read_text(text), layout, items)
+
+    def prefill_told(
+        self, source: Tensor, context: TextContext, layout: SequenceLayout, items: Tensor | None = None
+    ) -> EditCache:
         """`prefill` with instructions that were read before.
 
         What the last block makes of the source is computed for a source proposal alone; nothing else reads it.
@@ -116,16 +128,22 @@ class VAREditTransformer(nn.Module):
         shared = self._shared_modulation(context)
         rotary = layout.rotary.rows(0, layout.num_source)
         x = self._embed_source(source, layout)
+        batch = len(x) if items is None else len(items)
         layers = []
         for index, block in enumerate(self._blocks()):
-            layer = self._layer_cache(block, block.prepare(shared, context), layout, index, len(x))
+            told = block.prepare(shared, context)
+            layer = self._layer_cache(block, told if items is None else told.taken(items), layout, index, batch)
             layers.append(layer)
             if self.finishes_source(index):
-                x = block(x, layer.context, rotary, partial(layer.attend_source, layout=layout))
+                x = block(x, told, rotary, partial(layer.attend_source, layout=layout, items=items))
             else:  # queries come along for nothing, a hundredth of the whole pass at most
-                layer.keep_source(*block.enter(x, layer.context, rotary)[1:])
+                layer.keep_source(*block.enter(x, told, rotary)[1:], items)
         proposal = self._proposal(x, context, source, layout)
-        return EditCache(layout, layers, context.pooled, self._head_modulation(context), proposal)
+        pooled, head = context.pooled, self._head_modulation(context)
+        if items is not None:
+            pooled, head = pooled[items], head[items]
+            proposal = None if proposal is None else proposal.taken(items)
+        return EditCache(layout, layers, pooled, head, proposal)
 
     def finishes_source(self, layer: int) -> bool:
         """Whether `prefill` runs a layer (counted from 0) to its end, or just to the source's keys and values."""
