@@ -57,7 +57,8 @@ def draw_stages(axes: Any, stages: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xticks(range(len(stages)), [stage["stage"] for stage in stages], rotation=60, ha="right")
     axes.set_yscale("log")
     axes.set_ylabel("ms")
-    axes.legend(["measured", "lower bound"])
+    axes.set_ylim(top=axes.get_ylim()[1] * 4)  # room for the legend
+    axes.legend(["measured", "lower bound"], loc="upper left", ncols=2)
 
 
 def draw_pairs(axes: Any, heights: Sequence[Sequence[float]], colours: tuple[str, str]) -> None:
