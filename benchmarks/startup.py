@@ -23,6 +23,11 @@ from recipe import load_average, recipe, spread
 
 IMAGE = Path(__file__).resolve().parents[1] / "examples" / "coffee.jpg"
 INSTRUCTION = "make it black and white"
+IMPORTS = """
+from varedit.cli import prepare_process
+prepare_process()
+import varedit.cli.edit, varedit.output, varedit.pipeline
+"""
 
 
 def main() -> None:
@@ -32,7 +37,7 @@ def main() -> None:
         commands = {
             "python alone": ["-c", ""],
             "torch alone": ["-c", "import torch"],
-            "imports": ["-c", "import varedit.cli.edit, varedit.output, varedit.pipeline"],
+            "imports": ["-c", IMPORTS],
             "edit": ["-m", "varedit", *edit],
         }
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in commands}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import io
 from collections import defaultdict
@@ -173,6 +174,21 @@ def test_variants_of_an_edit_share_all_that_comes_before_their_first_bit(monkeyp
 def anew(request: EditRequest) -> EditRequest:
     """The request before anything was drawn with it."""
     return replace(request, generator=torch.Generator().manual_seed(request.seed))
+
+
+@pytest.mark.parametrize("options", [{}, {"num_images_per_prompt": 2}, {"candidates": 2}, {"reuse": True}], ids=str)
+def test_an_edit_leaves_no_garbage_that_holds_memory_until_it_is_searched_for(pipeline, options):
+    pipeline(picture(30, 30), "warmer", **options)
+    gc.collect()
+    gc.disable()
+    try:
+        pipeline(picture(30, 30), "warmer", **options)
+        for event in pipeline.stream(picture(30, 30), "warmer", **options):
+            event.preview()
+        del event
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_generator_draws_what_its_seed_draws(pipeline):
