@@ -120,7 +120,7 @@ def main() -> None:
     try:
         cli(prog_name="varedit")
     finally:
-        gc.freeze()  # or Python would search all objects again before it ends, for a third of a second
+        gc.freeze()  # or Python would search all objects once more before it ends
 
 
 def prepare_process() -> None:
