@@ -9,13 +9,13 @@ from __future__ import annotations
 import ctypes
 import platform
 
-KEPT_BYTES = 2**30  # larger blocks, and free memory beyond this at the heap's end, still go back to the system
+KEPT_BYTES = 2**30  # larger blocks, and what is free beyond so much at the heap's end, still go back to the system
 # Numbers of glibc's mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 
 
 def keep_freed_memory() -> None:
-    """Let this process reuse what it has freed, up to `KEPT_BYTES`; does nothing where the C library is not glibc.
+    """Let this process reuse the blocks that it has freed; does nothing where the C library is not glibc.
 
     For commands, which have the process to themselves: the setting holds until it ends. No result depends on it.
     """
