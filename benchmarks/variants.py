@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,14 @@ def main() -> None:
     rows = []
     for count in COUNTS:
         seeds = [derived_seed(SEED, copy) for copy in range(count)]
-
-        def variants(count: int = count) -> EditOutput:
-            return pipeline(PHOTOGRAPH, INSTRUCTION, seed=SEED, num_images_per_prompt=count)
-
-        def edits(count: int = count, seeds: list[int] = seeds) -> EditOutput:
-            return pipeline([PHOTOGRAPH] * count, INSTRUCTION, seed=seeds)
-
-        found: dict[str, list[float]] = {"variants": [], "edits": []}
+        makers = {
+            "variants": partial(pipeline, PHOTOGRAPH, INSTRUCTION, seed=SEED, num_images_per_prompt=count),
+            "edits": partial(pipeline, [PHOTOGRAPH] * count, INSTRUCTION, seed=seeds),
+        }
+        found: dict[str, list[float]] = {name: [] for name in makers}
         for turn in range(arguments.repeats + 1):
             pictures = []
-            for name, make in (("variants", variants), ("edits", edits)):
+            for name, make in makers.items():
                 seconds, output = _timed(make)
                 pictures.append(np.stack([np.asarray(image) for image in output.images]).astype(int))
                 if turn > 0:

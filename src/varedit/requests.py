@@ -6,7 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from varedit.sampling import SamplingSettings
 
 if TYPE_CHECKING:
     from varedit.images import ImageSource
+
+T = TypeVar("T")
 
 MAX_SEED = 2**63 - 1
 MAX_IMAGES_PER_PROMPT = 64
@@ -130,6 +132,14 @@ class Beginnings(NamedTuple):
     def are_shared(self) -> bool:
         """Whether any is had by more than one edit."""
         return len(self.first) < len(self.places)
+
+    def of_edits(self, values: Sequence[T]) -> list[T]:
+        """What each beginning has, for each edit."""
+        return [values[place] for place in self.places]
+
+    def rows_of_edits(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same of an array (U, ...): (B, ...), and the array itself where nothing is shared."""
+        return rows[self.places] if self.are_shared else rows
 
 
 def derived_seed(seed: int, copy: int) -> int:

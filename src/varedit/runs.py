@@ -89,8 +89,8 @@ class EditRun:
                 for request in self.beginnings.first
             ]
             pixels = np.stack([pixels for pixels, _ in fitted])
-            self.fits = [fitted[place][1] for place in self.beginnings.places]
-            self.fitted = pixels[self.beginnings.places]
+            self.fits = self.beginnings.of_edits([fit for _, fit in fitted])
+            self.fitted = self.beginnings.rows_of_edits(pixels)
             self.photographs = self.editor.encode(self.editor.placed(torch.from_numpy(pixels)))
             self.source = self.photographs
             for place, request in enumerate(self.beginnings.first):
@@ -103,6 +103,11 @@ class EditRun:
     def beginnings(self) -> Beginnings:
         """What is read, encoded and run through the transformer once for all variants of an edit."""
         return Beginnings.of(self.requests)
+
+    def _items(self) -> Tensor | None:
+        """(B,) the beginning of each edit, on the model's device; None where each has its own."""
+        beginnings = self.beginnings
+        return self.editor.placed(torch.tensor(beginnings.places)) if beginnings.are_shared else None
 
     def _sum_of(self, codes: EditedCodes) -> Tensor:
         """The features (d, H, W) that bits add up to."""
@@ -119,7 +124,6 @@ class EditRun:
         with self.timed("text"), torch.inference_mode():
             text, unconditional = self._read_instructions(needs_guidance=sampler.guided_scales > 0)
         with self.timed("prefill"):
-            shared = torch.tensor(self.beginnings.places) if self.beginnings.are_shared else None
             bits = self.editor.config.transformer.token_bits
             drawn = draw_uniforms([request.generator for request in self.requests], schedule.lengths, bits)
             self.generation = Generation.begin(
@@ -131,7 +135,7 @@ class EditRun:
                 unconditional,
                 sampler,
                 [self.editor.placed(uniforms) for uniforms in drawn],
-                items=None if shared is None else self.editor.placed(shared),
+                items=self._items(),
                 reuse=self.reuse,
                 allowed=self._allowed() if self.reuse is not None else None,
             )
@@ -175,7 +179,7 @@ class EditRun:
         """What the decoder makes of the photographs as they are, (B, 3, h, w) in [-1, 1]."""
         with self.timed("decode"), torch.inference_mode():
             features = self.editor.quantizer(self.template).encode(self.photographs).running[-1]
-            return self.editor.decode(features).numpy()[self.beginnings.places]
+            return self.beginnings.rows_of_edits(self.editor.decode(features).numpy())
 
     @cached_property
     def _earlier(self) -> list[Earlier | None]:
@@ -192,7 +196,7 @@ class EditRun:
                 found[place] = Earlier(
                     pixels, None if codes.reach is None else codes.reach.astype(np.float32) / np.float32(255)
                 )
-        return [found[place] for place in self.beginnings.places]
+        return self.beginnings.of_edits(found)
 
     def _codes(self, item: int) -> EditedCodes:
         """Where one edit stands; how far it reaches is known with its photograph."""
@@ -262,8 +266,10 @@ class EditRun:
     def _words(self) -> list[TextFeatures | None]:
         """The instructions as a change detector reads them, once for all previews; None without a detector."""
         has_detector = self.editor.change_detector is not None
-        read = [self.editor.read([each.instruction]) if has_detector else None for each in self.beginnings.first]
-        return [read[place] for place in self.beginnings.places]
+        first = self.beginnings.first
+        return self.beginnings.of_edits(
+            [self.editor.read([each.instruction]) if has_detector else None for each in first]
+        )
 
     def _likely(
         self,
@@ -304,7 +310,7 @@ class EditRun:
         """Texts of both branches for each beginning."""
         first = self.beginnings.first
         tokens: Tokens = self.editor.text_encoder.tokenize([request.instruction for request in first])
-        self.notes = [tokens.notes[place] for place in self.beginnings.places]
+        self.notes = self.beginnings.of_edits(tokens.notes)
         text: TextFeatures = self.editor.text_encoder(tokens)
         if not needs_guidance:
             return text, None

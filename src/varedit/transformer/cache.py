@@ -8,7 +8,7 @@ apart, and rows [0, S) hold their average at the scale in hand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import torch
@@ -30,14 +30,14 @@ class LayerCache:
     source_keys: Tensor | None = None  # (B, N, S, E), kept apart only in an aligned layer
     source_values: Tensor | None = None
 
-    def attend_source(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, items: Tensor | None) -> Tensor:
+    def attend_source(self, q: Tensor, k: Tensor, v: Tensor, layout: SequenceLayout, items: Items) -> Tensor:
         """Keep the source's keys and values; each source group attends to itself and to the coarser ones."""
         self.keep_source(k, v, items)
         return attend_source_groups(q, k, v, layout)
 
-    def keep_source(self, k: Tensor, v: Tensor, items: Tensor | None) -> None:
-        """Store the source's keys and values (B, N, S, E), or of fewer sources those that `items` (B,) names."""
-        k, v = (each if items is None else each[items] for each in (k, v))
+    def keep_source(self, k: Tensor, v: Tensor, items: Items) -> None:
+        """Store those of sources' keys and values (U, N, S, E) that the items of the batch have."""
+        k, v = k[items], v[items]
         if self.source_keys is not None and self.source_values is not None:
             self.source_keys.copy_(k)
             self.source_values.copy_(v)
@@ -63,19 +63,8 @@ class LayerCache:
         mask = None if cache.seen is None else cache.seen[..., first:end]
         return attend_all(q, keys, values, mask)
 
-    def first(self, count: int) -> LayerCache:
-        """The first items of the batch: views, nothing is copied."""
-        part = slice(count)
-        return LayerCache(
-            keys=self.keys[part],
-            values=self.values[part],
-            context=self.context.taken(part),
-            source_keys=_taken(self.source_keys, part),
-            source_values=_taken(self.source_values, part),
-        )
-
-    def taken(self, items: Tensor, used: int, capacity: int) -> LayerCache:
-        """Some items of the batch, by index, with the rows in use, in a cache of its own of ``capacity`` rows."""
+    def taken(self, items: Items, used: int, capacity: int) -> LayerCache:
+        """Some items of the batch: by index with the rows in use, in a cache of its own of ``capacity`` rows."""
         return LayerCache(
             keys=_rows_taken(self.keys, items, used, capacity),
             values=_rows_taken(self.values, items, used, capacity),
@@ -109,11 +98,11 @@ class EditCache:
     filled: int = 0
     seen: Tensor | None = None
 
-    def taken(self, items: Tensor, scales: int | None = None) -> EditCache:
-        """A cache of some items of the batch, by index (N,); an item may be taken more than once.
+    def taken(self, items: Items, scales: int | None = None) -> EditCache:
+        """A cache of some items of the batch; by index (N,) one may be taken more than once.
 
         Args:
-            scales: how many scales, counted from the first, it must have room for; None is all.
+            scales: how many scales, counted from the first, copies must have room for; None is all.
         """
         size, schedule = self.layout.num_source, self.layout.schedule
         capacity = (
@@ -133,12 +122,10 @@ class EditCache:
         )
 
     def keep(self, count: int) -> None:
-        """Go on with the first items of the batch alone."""
-        part = slice(count)
-        self.layers = [layer.first(count) for layer in self.layers]
-        self.pooled, self.head_modulation = self.pooled[part], self.head_modulation[part]
-        self.proposal = None if self.proposal is None else self.proposal.taken(part)
-        self.seen = _taken(self.seen, part)
+        """Go on with the first items of the batch alone: nothing is copied."""
+        kept = self.taken(slice(count))
+        for field in fields(self):
+            setattr(self, field.name, getattr(kept, field.name))
 
     def advance(self, count: int) -> None:
         """Note that the scale in hand has filled ``count`` rows."""
@@ -154,7 +141,9 @@ class EditCache:
         self.seen[:, 0, 0, start : start + is_padding.shape[1]] = ~is_padding
 
 
-def _rows_taken(buffer: Tensor, items: Tensor, used: int, capacity: int) -> Tensor:
+def _rows_taken(buffer: Tensor, items: Items, used: int, capacity: int) -> Tensor:
+    if isinstance(items, slice):
+        return buffer[items]
     rows = buffer.new_empty(len(items), buffer.shape[1], capacity, buffer.shape[3])
     rows[:, :, :used] = buffer[items, :, :used]
     return rows

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from varedit.config import TransformerConfig
 from varedit.text_features import TextFeatures
-from varedit.transformer.attention import TextPool
+from varedit.transformer.attention import Items, TextPool
 from varedit.transformer.block import Block, BlockContext, TextContext, modulated_norm
 from varedit.transformer.cache import EditCache, LayerCache, attend_source_groups, attend_teacher_forced
 from varedit.transformer.copy_path import CopyPath, Proposed
@@ -128,22 +128,21 @@ class VAREditTransformer(nn.Module):
         shared = self._shared_modulation(context)
         rotary = layout.rotary.rows(0, layout.num_source)
         x = self._embed_source(source, layout)
-        batch = len(x) if items is None else len(items)
+        begun: Items = slice(None) if items is None else items
+        pooled = context.pooled[begun]
         layers = []
         for index, block in enumerate(self._blocks()):
             told = block.prepare(shared, context)
-            layer = self._layer_cache(block, told if items is None else told.taken(items), layout, index, batch)
+            layer = self._layer_cache(block, told.taken(begun), layout, index, len(pooled))
             layers.append(layer)
             if self.finishes_source(index):
-                x = block(x, told, rotary, partial(layer.attend_source, layout=layout, items=items))
+                x = block(x, told, rotary, partial(layer.attend_source, layout=layout, items=begun))
             else:  # queries come along for nothing, a hundredth of the whole pass at most
-                layer.keep_source(*block.enter(x, told, rotary)[1:], items)
+                layer.keep_source(*block.enter(x, told, rotary)[1:], begun)
         proposal = self._proposal(x, context, source, layout)
-        pooled, head = context.pooled, self._head_modulation(context)
-        if items is not None:
-            pooled, head = pooled[items], head[items]
-            proposal = None if proposal is None else proposal.taken(items)
-        return EditCache(layout, layers, pooled, head, proposal)
+        if proposal is not None:
+            proposal = proposal.taken(begun)
+        return EditCache(layout, layers, pooled, self._head_modulation(context)[begun], proposal)
 
     def finishes_source(self, layer: int) -> bool:
         """Whether `prefill` runs a layer (counted from 0) to its end, or just to the source's keys and values."""
